@@ -1,0 +1,157 @@
+package listen
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+)
+
+// ErrNoProxy says that a connection did not begin with a PROXY header. What it did begin with
+// is still to be read.
+var ErrNoProxy = proxyproto.ErrNoProxyProtocol
+
+// maxV1 is the longest version 1 line, CRLF included (PROXY protocol, section 2.1).
+const maxV1 = 107
+
+// proxyBuffer is the size of the buffer that a header is read through. It must hold a whole
+// version 1 line; a version 2 header may be longer and is bounded by the library (4 KiB).
+const proxyBuffer = 256
+
+// Proxy is what a PROXY header said.
+type Proxy struct {
+	// Source and Destination are the addresses of the original connection. Both are zero when the
+	// header names none: LOCAL (the proxy's own connection, a health check), UNKNOWN, or a Unix socket.
+	Source, Destination netip.AddrPort
+	Local               bool             // the proxy speaks for itself: LOCAL of version 2, UNKNOWN of version 1
+	TLVs                []proxyproto.TLV // version 2's extensions, nil when there are none
+}
+
+// ReadProxy reads the PROXY header, version 1 or 2, that conn begins with, and returns it with
+// the connection to go on with, which is never nil. Without a header the error is ErrNoProxy,
+// and nothing is lost: the returned connection begins with the same bytes. Any
+// other error means that conn is of no more use. The deadline is for the header alone and is lifted again.
+// Peers that send the header in pieces are served: the specification asks for tolerance (section 2).
+func ReadProxy(conn net.Conn, deadline time.Time) (Proxy, net.Conn, error) {
+	if err := conn.SetReadDeadline(deadline); err != nil {
+		return Proxy{}, conn, fmt.Errorf("set deadline for the PROXY header: %w", err)
+	}
+	r := bufio.NewReaderSize(conn, proxyBuffer)
+	header, err := readHeader(r)
+	if err != nil && !errors.Is(err, ErrNoProxy) {
+		return Proxy{}, conn, fmt.Errorf("read PROXY header: %w", err)
+	}
+	rest, _ := r.Peek(r.Buffered())
+	conn = withPrefix(conn, rest)
+	if derr := conn.SetReadDeadline(time.Time{}); derr != nil {
+		return Proxy{}, conn, fmt.Errorf("lift deadline of the PROXY header: %w", derr)
+	}
+	if err != nil {
+		return Proxy{}, conn, err
+	}
+	p, err := interpret(header)
+	return p, conn, err
+}
+
+// readHeader waits for a whole version 1 line before it lets the library parse it, because the
+// library takes a line in two segments for an attack.
+func readHeader(r *bufio.Reader) (*proxyproto.Header, error) {
+	for n := 1; n <= len(proxyproto.SIGV1); n++ {
+		start, err := r.Peek(n)
+		if err != nil {
+			return nil, firstBytesErr(start, err)
+		}
+		if !bytes.HasPrefix(proxyproto.SIGV1, start) {
+			return parse(r)
+		}
+	}
+	for n := len(proxyproto.SIGV1) + 1; n <= maxV1; n = max(n+1, r.Buffered()) {
+		line, err := r.Peek(n)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.IndexByte(line, '\n') >= 0 {
+			break
+		}
+	}
+	return proxyproto.Read(r)
+}
+
+// parse waits byte by byte for as much of version 2's signature as the peer sends right, so that a peer
+// with something shorter to say is not kept waiting for twelve bytes.
+func parse(r *bufio.Reader) (*proxyproto.Header, error) {
+	for n := 1; n <= len(proxyproto.SIGV2); n++ {
+		start, err := r.Peek(n)
+		if err != nil {
+			return nil, firstBytesErr(start, err)
+		}
+		if !bytes.HasPrefix(proxyproto.SIGV2, start) {
+			return nil, ErrNoProxy
+		}
+	}
+	return proxyproto.Read(r)
+}
+
+// firstBytesErr turns the end of a connection that said nothing into plain io.EOF.
+func firstBytesErr(got []byte, err error) error {
+	if errors.Is(err, io.EOF) && len(got) > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func interpret(h *proxyproto.Header) (Proxy, error) {
+	tlvs, err := h.TLVs()
+	if err != nil {
+		return Proxy{}, fmt.Errorf("read PROXY header: extensions: %w", err)
+	}
+	p := Proxy{Local: h.Command == proxyproto.LOCAL, TLVs: tlvs}
+	if src, dst, ok := h.TCPAddrs(); ok && !p.Local {
+		p.Source, p.Destination = Unmap(src.AddrPort()), Unmap(dst.AddrPort())
+	}
+	return p, nil
+}
+
+// Unmap returns a with an IPv4 address in IPv6 form (::ffff:192.0.2.1) written as IPv4, so that
+// one client has one address whichever kind of socket it arrived on.
+func Unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// prefixed is a connection with bytes in front that were read already.
+type prefixed struct {
+	net.Conn
+	rest []byte
+}
+
+func withPrefix(conn net.Conn, rest []byte) net.Conn {
+	if len(rest) == 0 {
+		return conn
+	}
+	return &prefixed{Conn: conn, rest: bytes.Clone(rest)}
+}
+
+func (c *prefixed) Read(p []byte) (int, error) {
+	if len(c.rest) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.rest)
+	if c.rest = c.rest[n:]; len(c.rest) == 0 {
+		c.rest = nil
+	}
+	return n, nil
+}
+
+// CloseWrite ends the sending direction, as *net.TCPConn does.
+func (c *prefixed) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
