@@ -1,0 +1,49 @@
+package lb
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are the distributions that the process observes; everything else that is counted is in
+// Status. It may be used from any goroutine.
+type Metrics struct {
+	handshake *prometheus.HistogramVec
+	connect   *prometheus.HistogramVec
+	check     *prometheus.HistogramVec
+}
+
+func newMetrics() *Metrics {
+	server := []string{"backend", "server"}
+	return &Metrics{
+		handshake: histogram("mqttlb_tls_handshake_seconds", "Time of successful TLS handshakes, from accept or PROXY header to Finished.", "listener"),
+		connect:   histogram("mqttlb_server_connect_seconds", "Time to establish connections to servers.", server...),
+		check:     histogram("mqttlb_check_seconds", "Time of health checks, failed ones included.", server...),
+	}
+}
+
+// histogram has buckets from 0.5 ms, a connect in one rack, to 16 s, beyond the default handshake_timeout.
+func histogram(name, help string, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+	}, labels)
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	m.handshake.Describe(ch)
+	m.connect.Describe(ch)
+	m.check.Describe(ch)
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	m.handshake.Collect(ch)
+	m.connect.Collect(ch)
+	m.check.Collect(ch)
+}
+
+// forget drops the series of a server that nobody knows any more.
+func (m *Metrics) forget(gone *member) {
+	m.connect.DeleteLabelValues(gone.backend, gone.server)
+	m.check.DeleteLabelValues(gone.backend, gone.server)
+}

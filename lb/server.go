@@ -1,0 +1,220 @@
+package lb
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mqttlb/mqttlb/health"
+	"github.com/mqttlb/mqttlb/lb/config"
+	"github.com/mqttlb/mqttlb/lb/relay"
+)
+
+// Options are what a Server needs from its surroundings.
+type Options struct {
+	Path string // of the configuration
+
+	Log   *slog.Logger   // nil: none
+	Level *slog.LevelVar // follows log.level; nil: nobody cares
+
+	// OnState, when set, is told what the process is doing, for the service manager. It is called on one goroutine at a time.
+	OnState func(State)
+}
+
+// A State is what the process is doing.
+type State uint8
+
+// The states. After Reloading comes Serving again.
+const (
+	Serving State = iota
+	Reloading
+	Stopping
+)
+
+// A relayer is what moves the bytes of a connection after hand-off: it takes both sockets, and
+// calls done once, when both are closed, on a goroutine of its own.
+type relayer interface {
+	Start(p relay.Pair, done func(relay.Result)) relay.Session
+}
+
+// A Server is one load balancer. Its methods may be called from any goroutine.
+type Server struct {
+	path    string
+	log     *slog.Logger
+	level   *slog.LevelVar
+	onState func(State)
+	relay   relayer
+	monitor *health.Monitor
+	metrics *Metrics
+	nonce   string // part of the names of connections
+	started time.Time
+
+	current     atomic.Pointer[generation]
+	descriptors gate // two for each connection
+	computing   gate // handshakes
+	live        liveSet
+	lastID      atomic.Uint64
+	lines       lineLimit
+
+	watcher  *config.Watcher
+	requests chan reloadRequest
+	ready    chan struct{} // closed when every listener accepts
+	stopping chan struct{} // closed when the graceful stop begins
+	history  reloadHistory
+
+	changing sync.Mutex // held while the configuration is changed, and when the stop begins
+	healthMu sync.Mutex // makes reading a member's health and storing it one step
+
+	mu    sync.Mutex // guards the fields below
+	known registry
+	ports map[string]*port // by key; changed by Run's goroutines alone
+}
+
+// New reads and checks the configuration and all that it names. It opens nothing and starts nothing. The
+// error lists every problem; it is a config.Problems when the files are at fault.
+func New(o Options) (*Server, error) {
+	s := &Server{
+		path:     o.Path,
+		log:      o.Log,
+		level:    o.Level,
+		onState:  o.OnState,
+		relay:    relay.Copy{},
+		metrics:  newMetrics(),
+		nonce:    rand.Text()[:10],
+		started:  time.Now(),
+		requests: make(chan reloadRequest),
+		ready:    make(chan struct{}),
+		stopping: make(chan struct{}),
+		known:    newRegistry(),
+		ports:    make(map[string]*port),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if s.onState == nil {
+		s.onState = func(State) {}
+	}
+	s.computing.setLimit(computingPerCPU * runtime.GOMAXPROCS(0))
+	s.monitor = health.New(health.Options{Log: s.log, OnChange: s.healthChanged, OnResult: s.checked})
+	cfg, err := config.Load(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.prepare(cfg, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	s.current.Store(g)
+	s.watcher = config.NewWatcher(s.log, cfg)
+	return s, nil
+}
+
+// Check reads and checks the configuration at path and all that it names, as New does, and
+// starts nothing.
+func Check(path string) error {
+	_, err := New(Options{Path: path})
+	return err
+}
+
+// generation is the configuration of this moment.
+func (s *Server) generation() *generation { return s.current.Load() }
+
+// Config is the configuration of this moment. It is immutable.
+func (s *Server) Config() *config.Config { return s.generation().cfg }
+
+// AdminToken is the bearer token of the admin API; nil when it wants none. The caller must not change it.
+func (s *Server) AdminToken() []byte { return s.generation().token }
+
+// Metrics are the histograms of the process.
+func (s *Server) Metrics() *Metrics { return s.metrics }
+
+// Ready is closed when every listener accepts.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Run serves until ctx is done. Then it stops gracefully: it accepts nobody, lets sessions end by themselves for half
+// of shutdown_timeout, ends those that are left in turn over the other half, so that their
+// devices do not come back to the next load balancer all at once, and returns when everything is closed.
+// It fails only when a listener cannot be opened. It is called once.
+func (s *Server) Run(ctx context.Context) error {
+	g := s.generation()
+	opened, err := s.openPorts(ctx, g)
+	if err != nil {
+		return err
+	}
+	limit := sessionLimit(g.cfg)
+	s.descriptors.setLimit(limit)
+	s.commit(g, opened)
+
+	background, end := context.WithCancel(context.WithoutCancel(ctx)) // checks go on while sessions drain
+	defer end()
+	var tasks errgroup.Group
+	tasks.Go(func() error { return s.monitor.Run(background) })
+	tasks.Go(func() error { return s.watcher.Run(background) })
+	tasks.Go(func() error { return s.reloads(background) })
+
+	s.log.Info("serving", "config", s.path, "listeners", s.addresses(), "most_connections", limit)
+	s.onState(Serving)
+	close(s.ready)
+	<-ctx.Done()
+	s.stop()
+	end()
+	if err := tasks.Wait(); err != nil {
+		return fmt.Errorf("run the load balancer: %w", err)
+	}
+	return nil
+}
+
+// openPorts opens what g listens on and no port has yet. When one fails, none is left open.
+func (s *Server) openPorts(ctx context.Context, g *generation) ([]*port, error) {
+	var opened []*port
+	var problems config.Problems
+	for i, f := range g.frontends {
+		if _, open := s.ports[portKey(f.cfg)]; open {
+			continue
+		}
+		p, err := openPort(ctx, f)
+		if err != nil {
+			problems = append(problems, g.cfg.Problem(fmt.Sprintf("listeners[%d].listen", i), s.explainBusy(err, f)))
+			continue
+		}
+		opened = append(opened, p)
+	}
+	if len(problems) > 0 {
+		for _, p := range opened {
+			p.socket.Close()
+		}
+		return nil, problems
+	}
+	return opened, nil
+}
+
+// Addr is the address that a listener is bound to; empty when there is no such listener or Run has not
+// opened it yet.
+func (s *Server) Addr(listener string) string {
+	f := s.generation().frontend(listener)
+	if f == nil {
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.ports[portKey(f.cfg)]; p != nil {
+		return p.socket.Addr().String()
+	}
+	return ""
+}
+
+func (s *Server) addresses() []string {
+	var list []string
+	for _, f := range s.generation().frontends {
+		list = append(list, f.cfg.Name+" "+s.Addr(f.cfg.Name))
+	}
+	return list
+}
