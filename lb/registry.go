@@ -23,6 +23,9 @@ func newRegistry() registry {
 func (r registry) keep(g *generation, metrics *Metrics) {
 	for _, f := range g.frontends {
 		r.doors[f.cfg.Name] = f.door
+		if f.tls != nil {
+			metrics.handshake.WithLabelValues(f.cfg.Name) // there from the start, at 0
+		}
 	}
 	for key, m := range g.members {
 		if r.members[key] == nil {
@@ -31,7 +34,11 @@ func (r registry) keep(g *generation, metrics *Metrics) {
 		}
 	}
 	maps.DeleteFunc(r.doors, func(name string, d *door) bool {
-		return g.frontend(name) == nil && d.connections.Load() == 0
+		gone := g.frontend(name) == nil && d.connections.Load() == 0
+		if gone {
+			metrics.handshake.DeleteLabelValues(name)
+		}
+		return gone
 	})
 	maps.DeleteFunc(r.members, func(key string, m *member) bool {
 		gone := g.members[key] == nil && m.active.Load() == 0
