@@ -1,0 +1,71 @@
+package api
+
+import (
+	"runtime"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mqttlb/mqttlb/broker"
+)
+
+// collector reads the node's counters when Prometheus asks.
+type collector struct {
+	broker  *broker.Broker
+	version string
+
+	build, connections, clients, sessions, subscriptions, retained *prometheus.Desc
+	accepted, ended, received, sent, dropped                       *prometheus.Desc
+}
+
+func newCollector(b *broker.Broker, version string) *collector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("mqttbroker_"+name, help, labels, nil)
+	}
+	return &collector{
+		broker:        b,
+		version:       version,
+		build:         desc("build_info", "Always 1; the labels say what is running.", "version", "goversion"),
+		connections:   desc("connections", "Open connections, those without a CONNECT included."),
+		clients:       desc("clients", "Connected clients."),
+		sessions:      desc("sessions", "Sessions of clients, connected or away."),
+		subscriptions: desc("subscriptions", "Subscriptions of all sessions."),
+		retained:      desc("retained_messages", "Retained messages."),
+		accepted:      desc("connections_accepted_total", "Connections accepted."),
+		ended:         desc("connections_ended_total", "Connections ended, by reason.", "reason"),
+		received:      desc("messages_received_total", "PUBLISH packets from clients, by QoS.", "qos"),
+		sent:          desc("messages_sent_total", "PUBLISH packets to clients, by QoS.", "qos"),
+		dropped:       desc("messages_dropped_total", "Messages that did not reach a client, by reason.", "reason"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	s := c.broker.Stats()
+	gauge := func(d *prometheus.Desc, v int) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v))
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	ch <- prometheus.MustNewConstMetric(c.build, prometheus.GaugeValue, 1, c.version, runtime.Version())
+	gauge(c.connections, s.Connections)
+	gauge(c.clients, s.Clients)
+	gauge(c.sessions, s.Sessions)
+	gauge(c.subscriptions, s.Subscriptions)
+	gauge(c.retained, s.Retained)
+	counter(c.accepted, s.Accepted)
+	for reason, n := range s.Ended {
+		counter(c.ended, n, reason)
+	}
+	for reason, n := range s.Dropped {
+		counter(c.dropped, n, reason)
+	}
+	for qos := range s.MessagesSent {
+		counter(c.received, s.MessagesReceived[qos], strconv.Itoa(qos))
+		counter(c.sent, s.MessagesSent[qos], strconv.Itoa(qos))
+	}
+}

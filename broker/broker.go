@@ -1,0 +1,253 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mqttlb/mqttlb/broker/config"
+	"github.com/mqttlb/mqttlb/broker/packet"
+	"github.com/mqttlb/mqttlb/broker/route"
+)
+
+// Options say what a node is to be.
+type Options struct {
+	Config config.Config // as Load returned it, or made from config.Default
+	Log    *slog.Logger  // nil = nothing is logged
+
+	// ConnectTimeout is the time from accept to the end of the CONNECT, with PROXY header and TLS
+	// handshake; 0 = 15 s, which is also the load balancer's.
+	ConnectTimeout time.Duration
+	// WriteTimeout is how long one write to a client may take before the client counts as lost; 0 = 20 s.
+	WriteTimeout time.Duration
+}
+
+// Broker is one node. New makes it, Run runs it, once.
+type Broker struct {
+	config         config.Config
+	log            *slog.Logger
+	connectTimeout time.Duration
+	writeTimeout   time.Duration
+	listeners      []*listener
+	table          *route.Table[*session]
+	scratch        sync.Pool // of *writeScratch
+	stats          stats
+	accepting      atomic.Bool
+
+	running sync.WaitGroup // connections, timers at work
+
+	mu            sync.Mutex
+	conns         map[*conn]struct{}
+	sessions      map[string]*session
+	sessionNumber uint64
+	online        int  // sessions with a connection
+	stopping      bool // no connection, session or timer begins any more
+}
+
+// New checks the configuration, loads the certificates and opens the ports, so that Addr tells where the node
+// will be; connections that arrive wait in the kernel until Run. Whoever does not call Run calls Close. The
+// error is config.Problems, or that of opening a port.
+func New(o Options) (*Broker, error) {
+	contexts, err := prepare(&o.Config)
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{
+		config:         o.Config,
+		log:            o.Log,
+		connectTimeout: o.ConnectTimeout,
+		writeTimeout:   o.WriteTimeout,
+		table:          route.New[*session](),
+		conns:          make(map[*conn]struct{}),
+		sessions:       make(map[string]*session),
+	}
+	b.scratch.New = newWriteScratch
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	if b.connectTimeout == 0 {
+		b.connectTimeout = 15 * time.Second
+	}
+	if b.writeTimeout == 0 {
+		b.writeTimeout = 20 * time.Second
+	}
+	for i, l := range o.Config.Listeners {
+		opened, err := open(l, contexts[i])
+		if err != nil {
+			b.Close()
+			return nil, err
+		}
+		b.listeners = append(b.listeners, opened)
+	}
+	return b, nil
+}
+
+// Check reports what New would find wrong with a configuration, without opening a port: config.Problems, or nil.
+func Check(c config.Config) error {
+	_, err := prepare(&c)
+	return err
+}
+
+// prepare checks a configuration and returns what TLS needs for each of its listeners, nil where there is none.
+func prepare(c *config.Config) ([]*tls.Config, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	var problems config.Problems
+	contexts := make([]*tls.Config, len(c.Listeners))
+	for i, l := range c.Listeners {
+		if l.TLS == nil {
+			continue
+		}
+		t, err := tlsConfig(l.TLS)
+		for _, e := range split(err) {
+			problems = append(problems, c.Problem(fmt.Sprintf("listeners[%d].tls", i), e))
+		}
+		contexts[i] = t
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return contexts, nil
+}
+
+// split takes a joined error apart.
+func split(err error) []error {
+	if err == nil {
+		return nil
+	}
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// Close closes the ports of a node that was never run.
+func (b *Broker) Close() error {
+	var errs []error
+	for _, l := range b.listeners {
+		errs = append(errs, l.ln.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx is done. It then closes the ports, tells MQTT 5 clients that it stops (0x8B), and returns
+// when every connection, goroutine and descriptor is gone: at once for clients that read, after a
+// few seconds for others. Sessions and messages are gone, too; wills are not published. It
+// is called once, and returns nil.
+func (b *Broker) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var loops sync.WaitGroup
+	for _, l := range b.listeners {
+		loops.Go(func() { b.accept(ctx, l) })
+		b.log.Info("listening", slog.String("listener", l.Name), slog.Any("address", l.ln.Addr()))
+	}
+	loops.Go(func() { b.sweep(ctx) })
+	b.accepting.Store(true)
+	<-ctx.Done()
+	b.accepting.Store(false)
+	b.Close()
+	loops.Wait()
+	b.stop()
+	b.running.Wait()
+	return nil
+}
+
+// stop ends every connection and keeps anything new from beginning.
+func (b *Broker) stop() {
+	b.mu.Lock()
+	b.stopping = true
+	ending := &ending{reason: stopped, code: packet.ServerShuttingDown}
+	conns := make([]*conn, 0, len(b.conns))
+	for c := range b.conns {
+		conns = append(conns, c)
+	}
+	for _, s := range b.sessions {
+		s.mu.Lock()
+		s.stopTimer()
+		s.mu.Unlock()
+	}
+	b.mu.Unlock()
+	b.log.Info("stopping", slog.Int("connections", len(conns)))
+	for _, c := range conns {
+		c.end(ending)
+	}
+}
+
+// begin reports whether work may begin that Run waits for; the caller then calls running.Done at its end.
+func (b *Broker) begin() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopping {
+		return false
+	}
+	b.running.Add(1)
+	return true
+}
+
+// sweepInterval is how often retained messages are looked through for expired ones. Nobody is sent one in the
+// meantime: only its memory waits.
+const sweepInterval = time.Minute
+
+func (b *Broker) sweep(ctx context.Context) {
+	t := time.NewTicker(sweepInterval)
+	defer t.Stop()
+	for {
+		select {
+		case now := <-t.C:
+			b.table.Purge(now)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Accepting reports whether Run serves and has not been told to stop.
+func (b *Broker) Accepting() bool { return b.accepting.Load() }
+
+// Node returns the node's name.
+func (b *Broker) Node() string { return b.config.Node }
+
+// Addr returns the address of a listener, with the port that was chosen for port 0; nil when there is no
+// listener of that name.
+func (b *Broker) Addr(listener string) net.Addr {
+	for _, l := range b.listeners {
+		if l.Name == listener {
+			return l.ln.Addr()
+		}
+	}
+	return nil
+}
+
+// ClientInfo describes one connected client.
+type ClientInfo struct {
+	ID       string
+	Addr     netip.AddrPort // the client's own, from the PROXY header where there was one
+	Version  packet.Version
+	Listener string
+	Since    time.Time // when the connection was accepted
+}
+
+// Clients returns the connected clients, in no order. It may be called from any goroutine.
+func (b *Broker) Clients() []ClientInfo {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := make([]ClientInfo, 0, b.online)
+	for _, s := range b.sessions {
+		s.mu.Lock()
+		if c := s.conn; c != nil {
+			list = append(list, ClientInfo{ID: s.id, Addr: c.addr, Version: c.version, Listener: c.l.Name, Since: c.since})
+		}
+		s.mu.Unlock()
+	}
+	return list
+}

@@ -1,0 +1,173 @@
+package delivery
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// The life of one message of QoS 1 or 2 towards a client:
+//
+//	           Next            Acked (QoS 1), Received with a failure
+//	 waiting ───────► published ───────────────────────────────────► gone
+//	                      │ Received (QoS 2)                          ▲
+//	                      ▼                                           │
+//	                  released ───────────────────────────────────────┘
+//	                                 Completed
+//
+// A disconnect leaves each where it is. After it, Next gives published ones again with DUP, released
+// ones as a PUBREL, before any that wait.
+
+// Outgoing is the messages of QoS 1 and 2 for one client.
+type Outgoing struct {
+	window  int // most that may be on the way; 0 while the client is away
+	flights []flight
+	next    int // flights before this one were sent on this connection; the others are to be sent again
+	waiting fifo
+	most    int // that may wait
+	lastID  uint16
+}
+
+// flight is a message on its way.
+type flight struct {
+	copy     Copy // zero once released: the message has arrived
+	id       uint16
+	released bool
+}
+
+// Send is what is to be sent: a PUBLISH, or a PUBREL when Release is set.
+type Send struct {
+	Copy
+	ID      uint16
+	Dup     bool // [MQTT-3.3.1-1]
+	Release bool
+}
+
+// NewOutgoing returns the state for a new session, in which at most so many messages wait. The client is away.
+func NewOutgoing(mostWaiting int) Outgoing { return Outgoing{most: mostWaiting} }
+
+// Connected begins a connection on which window messages may be unacknowledged at a time,
+// 1 … 65,535. Everything that the last connection left open will be sent again [MQTT-4.4.0-1].
+func (o *Outgoing) Connected(window int) { o.window, o.next = window, 0 }
+
+// Disconnected ends a connection: Next has nothing until the following one.
+func (o *Outgoing) Disconnected() { o.window = 0 }
+
+// Add puts a message of QoS 1 or 2 at the end of the queue. It is false when the queue is full.
+func (o *Outgoing) Add(c Copy) bool {
+	if o.waiting.len() >= o.most {
+		return false
+	}
+	o.waiting.push(c)
+	return true
+}
+
+// Open reports whether a message added now would be sent at once.
+func (o *Outgoing) Open() bool {
+	return o.waiting.len() == 0 && o.next == len(o.flights) && o.next < o.window
+}
+
+// Waiting returns how many messages have not been sent.
+func (o *Outgoing) Waiting() int { return o.waiting.len() }
+
+// InFlight returns how many messages were sent and are not fully acknowledged.
+func (o *Outgoing) InFlight() int { return len(o.flights) }
+
+// Next returns what is to be sent next, if anything may be. It drops messages that expired
+// while they waited, and tells how many.
+func (o *Outgoing) Next(now time.Time) (s Send, expired int, ok bool) {
+	if o.next >= o.window && !o.releaseNext() {
+		return Send{}, 0, false
+	}
+	if o.next < len(o.flights) {
+		f := &o.flights[o.next]
+		o.next++
+		return Send{Copy: f.copy, ID: f.id, Dup: !f.released, Release: f.released}, 0, true
+	}
+	for o.waiting.len() > 0 {
+		c := o.waiting.pop()
+		if c.Message.Expired(now) { // before its delivery began [MQTT-3.3.2-5]
+			expired++
+			continue
+		}
+		id := o.newID()
+		o.flights = append(o.flights, flight{copy: c, id: id})
+		o.next++
+		return Send{Copy: c, ID: id}, expired, true
+	}
+	return Send{}, expired, false
+}
+
+// releaseNext reports whether a PUBREL is due, which no window holds back: it asks for nothing more.
+func (o *Outgoing) releaseNext() bool {
+	return o.window > 0 && o.next < len(o.flights) && o.flights[o.next].released
+}
+
+// newID returns the next identifier that is not on its way, in turn, so that one is not used
+// again soon [MQTT-2.2.1-3] [MQTT-2.2.1-4]. There is one: a window is at most 65,535, and a flight more is only
+// begun when there are fewer. The search is of one step unless the counter has come round.
+func (o *Outgoing) newID() uint16 {
+	for range math.MaxUint16 {
+		o.lastID++
+		if o.lastID != 0 && o.find(o.lastID) < 0 {
+			return o.lastID
+		}
+	}
+	panic("delivery: a window of more than 65,535 messages")
+}
+
+func (o *Outgoing) find(id uint16) int {
+	return slices.IndexFunc(o.flights, func(f flight) bool { return f.id == id })
+}
+
+// Acked handles a PUBACK. It is false for an identifier that is not that of a message of QoS 1 on its way.
+func (o *Outgoing) Acked(id uint16) bool {
+	i := o.find(id)
+	if i < 0 || o.flights[i].released || o.flights[i].copy.QoS != 1 {
+		return false
+	}
+	o.remove(i)
+	return true
+}
+
+// Received handles a PUBREC. With ok it is to be answered by a PUBREL; a client that refuses the message ends its way
+// [MQTT-4.3.3-4]. It is false for an identifier that is not that of a message of QoS 2 on its way.
+func (o *Outgoing) Received(id uint16, ok bool) bool {
+	i := o.find(id)
+	switch {
+	case i < 0 || !o.flights[i].released && o.flights[i].copy.QoS != 2:
+		return false
+	case ok:
+		o.flights[i].copy, o.flights[i].released = Copy{}, true
+	default:
+		o.remove(i)
+	}
+	return true
+}
+
+// Completed handles a PUBCOMP. It is false for an identifier that no PUBREL was sent for.
+func (o *Outgoing) Completed(id uint16) bool {
+	i := o.find(id)
+	if i < 0 || !o.flights[i].released {
+		return false
+	}
+	o.remove(i)
+	return true
+}
+
+// Drop ends the way of a message that cannot be sent to this client, as if it had been [MQTT-3.1.2-25].
+func (o *Outgoing) Drop(id uint16) {
+	if i := o.find(id); i >= 0 {
+		o.remove(i)
+	}
+}
+
+func (o *Outgoing) remove(i int) {
+	if i < o.next {
+		o.next--
+	}
+	o.flights = slices.Delete(o.flights, i, i+1)
+	if len(o.flights) == 0 {
+		o.flights = nil // a session without traffic holds no memory for it
+	}
+}

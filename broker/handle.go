@@ -1,0 +1,278 @@
+package broker
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/mqttlb/mqttlb/broker/delivery"
+	"github.com/mqttlb/mqttlb/broker/packet"
+	"github.com/mqttlb/mqttlb/broker/route"
+	"github.com/mqttlb/mqttlb/broker/topic"
+)
+
+// handle does what one packet asks for. Its error ends the connection. The body is valid until it returns.
+func (c *conn) handle(h packet.Header, body []byte) error {
+	switch h.Type {
+	case packet.PUBLISH:
+		return c.handlePublish(h, body)
+	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
+		return c.handleAck(h, body)
+	case packet.SUBSCRIBE:
+		return c.handleSubscribe(h, body)
+	case packet.UNSUBSCRIBE:
+		return c.handleUnsubscribe(h, body)
+	case packet.PINGREQ:
+		c.out.packet(packet.AppendPingresp(nil)) // [MQTT-3.12.4-1]
+		return nil
+	case packet.DISCONNECT:
+		return c.handleDisconnect(h, body)
+	case packet.CONNECT: // [MQTT-3.1.0-2]
+		return violation(packet.ProtocolError, "a second CONNECT")
+	}
+	// AUTH is for those who began with an authentication method: nobody could (section 4.12.1).
+	return violation(packet.ProtocolError, "a client sends no %v here", h.Type)
+}
+
+func (c *conn) handlePublish(h packet.Header, body []byte) error {
+	var p packet.Publish
+	if err := p.Decode(c.version, h, body); err != nil {
+		return err
+	}
+	c.b.stats.received[p.QoS].Add(1)
+	if p.QoS > byte(c.b.config.Limits.MaxQoS) { // [MQTT-3.2.2-11]
+		return violation(packet.QoSNotSupported, "a PUBLISH with QoS %d", p.QoS)
+	}
+	if p.Properties.Has(packet.SubscriptionID) { // [MQTT-3.3.4-6]
+		return violation(packet.ProtocolError, "a client sends no subscription identifier with a PUBLISH")
+	}
+	if err := c.resolveTopic(&p); err != nil {
+		return err
+	}
+	switch p.QoS {
+	case 1:
+		c.out.answer(packet.PUBACK, p.PacketID, c.accept(&p)) // [MQTT-4.3.2-4]
+	case 2:
+		return c.receive(&p)
+	default:
+		c.accept(&p)
+	}
+	return nil
+}
+
+// resolveTopic leaves the name of the message in c.topic, behind a topic alias or not.
+func (c *conn) resolveTopic(p *packet.Publish) error {
+	if len(p.Topic) > 0 && string(p.Topic) != c.topic {
+		name := string(p.Topic)
+		if err := topic.CheckName(name); err != nil {
+			return violation(packet.TopicNameInvalid, "PUBLISH: %w", err)
+		}
+		c.topic = name
+	}
+	alias, present := p.Properties.Int(packet.TopicAlias)
+	if !present {
+		return nil
+	}
+	if int(alias) > c.b.config.Limits.MaxTopicAlias { // [MQTT-3.3.2-9]
+		return violation(packet.TopicAliasInvalid, "topic alias %d is above the maximum", alias)
+	}
+	if len(p.Topic) == 0 {
+		name, known := c.aliases[uint16(alias)]
+		if !known { // section 3.3.2.3.4
+			return violation(packet.ProtocolError, "topic alias %d has no topic", alias)
+		}
+		c.topic = name
+		return nil
+	}
+	if c.aliases == nil {
+		c.aliases = make(map[uint16]string)
+	}
+	c.aliases[uint16(alias)] = c.topic // [MQTT-3.3.2-12]
+	return nil
+}
+
+// isSystem reports whether a topic is one of those where the server speaks; clients do not (section 4.7.2).
+func isSystem(name string) bool { return strings.HasPrefix(name, "$SYS/") }
+
+// accept takes responsibility for a message and returns the code of its acknowledgement.
+func (c *conn) accept(p *packet.Publish) packet.ReasonCode {
+	if isSystem(c.topic) {
+		return packet.NotAuthorized
+	}
+	m := &delivery.Message{
+		Topic:     c.topic,
+		Payload:   append([]byte(nil), p.Payload...),
+		QoS:       p.QoS,
+		Retain:    p.Retain,
+		Publisher: c.session.id,
+	}
+	if !p.Properties.Empty() {
+		m.Forwarded.AddForwarded(p.Properties)
+		if seconds, expires := p.Properties.Int(packet.MessageExpiry); expires {
+			m.Expires = time.Now().Add(time.Duration(seconds) * time.Second)
+		}
+	}
+	if !c.b.publish(m) {
+		return packet.NoMatchingSubscribers
+	}
+	return packet.Success
+}
+
+// receive handles a PUBLISH of QoS 2. It is passed on at once and its identifier kept until PUBREL comes, by which a
+// repetition is known: method B of section 4.3.3.
+func (c *conn) receive(p *packet.Publish) error {
+	c.open.Receive(p.PacketID)
+	if c.version == packet.V5 && c.open.Len() > c.b.config.Limits.ReceiveMaximum { // [MQTT-3.3.4-7]
+		return violation(packet.ReceiveMaximumExceeded, "more messages of QoS 2 than were allowed")
+	}
+	first := false
+	if err := c.own(func(s *session) { first = s.incoming.Receive(p.PacketID) }); err != nil {
+		return err
+	}
+	code := packet.Success
+	if first {
+		code = c.accept(p)
+	}
+	if code.Failed() { // the identifier is free with the PUBREC [MQTT-4.3.3-9]
+		c.open.Release(p.PacketID)
+		if err := c.own(func(s *session) { s.incoming.Release(p.PacketID) }); err != nil {
+			return err
+		}
+	}
+	c.out.answer(packet.PUBREC, p.PacketID, code) // [MQTT-4.3.3-8]
+	return nil
+}
+
+func (c *conn) handleAck(h packet.Header, body []byte) error {
+	var p packet.Ack
+	if err := p.Decode(c.version, h, body); err != nil {
+		return err
+	}
+	if p.Type != packet.PUBREL {
+		return c.acknowledged(&p)
+	}
+	code := packet.Success
+	c.open.Release(p.PacketID)
+	err := c.own(func(s *session) {
+		if !s.incoming.Release(p.PacketID) {
+			code = packet.PacketIDNotFound
+		}
+	})
+	if err == nil {
+		c.out.answer(packet.PUBCOMP, p.PacketID, code) // [MQTT-4.3.3-11]
+	}
+	return err
+}
+
+// publish gives a message to everyone who wants it and reports whether anyone did.
+func (b *Broker) publish(m *delivery.Message) bool {
+	now := time.Now()
+	return b.table.Publish(m, func(s *session, c delivery.Copy) { s.deliver(c, now) })
+}
+
+// maxFilters bounds the subscriptions of one session: what they cost is not in proportion to the packets that make them.
+const maxFilters = 100_000
+
+func (c *conn) handleSubscribe(h packet.Header, body []byte) error {
+	var p packet.Subscribe
+	if err := p.Decode(c.version, h, body); err != nil {
+		return err
+	}
+	var id uint32
+	for i := range p.Properties.SubscriptionIDs() {
+		id = i
+	}
+	ack := packet.Suback{PacketID: p.PacketID, Codes: make([]byte, 0, p.Subscriptions.Len())}
+	return c.own(func(s *session) {
+		var retained []route.Retained
+		for filter, options := range p.Subscriptions.All() {
+			code, list := s.subscribe(string(filter), options, id)
+			ack.Codes = append(ack.Codes, byte(code)) // [MQTT-3.8.4-6]
+			retained = append(retained, list...)
+		}
+		c.out.packet(ack.Append(nil, c.version)) // [MQTT-3.8.4-1]
+		s.hold(retained)
+		s.pump(time.Now())
+	})
+}
+
+// subscribe adds one subscription. s.mu is held.
+func (s *session) subscribe(filter string, o packet.Options, id uint32) (packet.ReasonCode, []route.Retained) {
+	if _, there := s.filters[filter]; !there && len(s.filters) >= maxFilters {
+		return packet.QuotaExceeded, nil
+	}
+	w := route.Want{
+		ID:                id,
+		QoS:               min(o.QoS, byte(s.b.config.Limits.MaxQoS)),
+		RetainHandling:    o.RetainHandling,
+		NoLocal:           o.NoLocal,
+		RetainAsPublished: o.RetainAsPublished,
+	}
+	retained, err := s.b.table.Subscribe(s, filter, w)
+	if err != nil {
+		return packet.TopicFilterInvalid, nil
+	}
+	s.filters[filter] = struct{}{}
+	return packet.ReasonCode(w.QoS), retained // [MQTT-3.8.4-7]
+}
+
+// hold adds retained messages to the backlog. A client that subscribes again and again without reading gets each of
+// them about once. s.mu is held.
+func (s *session) hold(retained []route.Retained) {
+	if len(retained) == 0 {
+		return
+	}
+	_, most := s.b.table.Size()
+	most = max(most, len(retained)) + s.b.config.Limits.MaxQueued
+	if room := most - len(s.backlog); len(retained) > room {
+		s.b.stats.dropped[queueFull].Add(uint64(len(retained) - max(room, 0)))
+		retained = retained[:max(room, 0)]
+	}
+	s.backlog = append(s.backlog, retained...)
+}
+
+func (c *conn) handleUnsubscribe(h packet.Header, body []byte) error {
+	var p packet.Unsubscribe
+	if err := p.Decode(c.version, h, body); err != nil {
+		return err
+	}
+	ack := packet.Unsuback{PacketID: p.PacketID, Codes: make([]byte, 0, p.Filters.Len())}
+	return c.own(func(s *session) {
+		for filter := range p.Filters.All() {
+			name := string(filter)
+			code := packet.Success
+			if !s.b.table.Unsubscribe(s, name) {
+				code = packet.NoSubscriptionExisted
+			}
+			delete(s.filters, name)
+			ack.Codes = append(ack.Codes, byte(code)) // [MQTT-3.11.3-1]
+		}
+		c.out.packet(ack.Append(nil, c.version)) // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
+	})
+}
+
+// handleDisconnect ends the connection as the client wants it, always with an error.
+func (c *conn) handleDisconnect(h packet.Header, body []byte) error {
+	var p packet.Disconnect
+	if err := p.Decode(c.version, h, body); err != nil {
+		return err
+	}
+	if seconds, present := p.Properties.Int(packet.SessionExpiry); present {
+		if seconds > 0 && !c.expiring { // section 3.14.2.2.2
+			return violation(packet.ProtocolError, "the session was to end with the connection")
+		}
+		if err := c.own(func(s *session) {
+			s.expiry = min(time.Duration(seconds)*time.Second, c.b.config.Session.MaxExpiry)
+		}); err != nil {
+			return err
+		}
+	}
+	var why error
+	if p.Code.Failed() {
+		why = errors.New(p.Code.String())
+	}
+	if p.Code == packet.NormalDisconnection {
+		return &ending{reason: clientDisconnect, err: why}
+	}
+	return &ending{clientDisconnect, packet.DisconnectWithWill, why}
+}

@@ -1,0 +1,187 @@
+package broker
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mqttlb/mqttlb/broker/delivery"
+	"github.com/mqttlb/mqttlb/broker/packet"
+	"github.com/mqttlb/mqttlb/broker/route"
+)
+
+// A session is what is kept for a client identifier, with or without a connection:
+//
+//	             attach                      detach
+//	(nothing) ───────────► connected ───────────────────► away ──┐
+//	                        ▲  │  ▲                        │     │ expiry, or
+//	                        └──┘  └────────────────────────┘     │ clean start
+//	                      takeover          attach               ▼
+//	                           └── clean start, expiry 0 ──► ended
+//
+// Locks are taken in this order: Broker.mu, session.mu, then that of the table or outbox.mu. An ended session
+// stays ended; a new one with the same identifier is another object.
+type session struct {
+	b      *Broker
+	id     string
+	number uint64 // unique in the process, to order receivers by
+
+	online atomic.Bool // as conn != nil, for choosing among shared subscribers
+
+	mu       sync.Mutex
+	conn     *conn // nil while the client is away
+	outgoing delivery.Outgoing
+	incoming delivery.Incoming
+	backlog  []route.Retained    // retained messages for new subscriptions, not yet sent
+	filters  map[string]struct{} // subscribed to, as the client wrote them
+	will     *will               // of the connection, or of the last one until its delay is over
+	willAt   time.Time           // zero: the will waits for the connection to end
+	expiry   time.Duration
+	expireAt time.Time   // while the client is away
+	timer    *time.Timer // while the client is away and the session goes on
+	ended    bool
+}
+
+// ID returns the client identifier.
+func (s *session) ID() string { return s.id }
+
+// Number returns what sessions are ordered by.
+func (s *session) Number() uint64 { return s.number }
+
+// Online reports whether the client is connected.
+func (s *session) Online() bool { return s.online.Load() }
+
+// backlogStep is how many items may wait to be written when another one from the backlog is put in. It is small so that
+// a hundred thousand retained messages do not fill the queue that live messages need.
+const backlogStep = 64
+
+// deliver gives the session a copy of a message. It never waits for the client.
+func (s *session) deliver(c delivery.Copy, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+	case c.QoS == 0:
+		s.deliverQoS0(c, now)
+	case !s.outgoing.Add(c):
+		s.b.stats.dropped[queueFull].Add(1)
+	default:
+		s.pump(now)
+	}
+}
+
+// deliverQoS0 sends or drops. For a client that is away there is nothing to do (section 3.1.2.4 of MQTT 3.1.1 lets
+// a server choose).
+func (s *session) deliverQoS0(c delivery.Copy, now time.Time) {
+	switch {
+	case s.conn == nil:
+	case s.tooLarge(c, now):
+		s.b.stats.dropped[tooLarge].Add(1)
+	case !s.conn.out.offer(c, s.b.config.Limits.MaxQueued):
+		s.b.stats.dropped[clientSlow].Add(1)
+	}
+}
+
+// pump sends what the window allows, then from the backlog what fits. s.mu is held.
+func (s *session) pump(now time.Time) {
+	if s.conn == nil {
+		return
+	}
+	s.pumpQueue(now)
+	step := min(backlogStep, s.b.config.Limits.MaxQueued) // there is room for as many
+	for len(s.backlog) > 0 && s.conn.out.waiting() < step {
+		c := s.backlog[0].Copy()
+		if c.QoS > 0 && !s.outgoing.Open() {
+			return
+		}
+		s.backlog[0] = route.Retained{}
+		s.backlog = s.backlog[1:]
+		s.deliverRetained(c, now)
+	}
+	if len(s.backlog) == 0 {
+		s.backlog = nil
+	}
+}
+
+func (s *session) pumpQueue(now time.Time) {
+	for {
+		send, expired, ok := s.outgoing.Next(now)
+		if expired > 0 {
+			s.b.stats.dropped[messageExpired].Add(uint64(expired))
+		}
+		switch {
+		case !ok:
+			return
+		case !send.Release && s.tooLarge(send.Copy, now): // [MQTT-3.1.2-25]
+			s.outgoing.Drop(send.ID)
+			s.b.stats.dropped[tooLarge].Add(1)
+		default:
+			s.conn.out.message(send)
+		}
+	}
+}
+
+// deliverRetained sends one retained message. One that has been replaced since the client subscribed is left out:
+// its successor was, or will be, delivered.
+func (s *session) deliverRetained(c delivery.Copy, now time.Time) {
+	switch {
+	case c.Message.Expired(now) || !s.b.table.Retains(c.Message):
+	case c.QoS == 0:
+		s.deliverQoS0(c, now)
+	case s.outgoing.Add(c):
+		s.pumpQueue(now)
+	}
+}
+
+// tooLarge reports whether the client does not take packets of this size [MQTT-3.1.2-24]. s.mu is held,
+// and there is a connection.
+func (s *session) tooLarge(c delivery.Copy, now time.Time) bool {
+	if s.conn.maxPacket == 0 {
+		return false
+	}
+	enc := delivery.Encoder{Version: s.conn.version}
+	return enc.Size(c, now) > s.conn.maxPacket
+}
+
+// refill is called when everything was written to a connection.
+func (s *session) refill(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == c && len(s.backlog) > 0 {
+		s.pump(time.Now())
+	}
+}
+
+// own calls f with the lock held, if the session is still that of this connection. After a takeover, packets that
+// arrived on the old connection change nothing any more.
+func (c *conn) own(f func(s *session)) error {
+	s := c.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c {
+		return errEnded
+	}
+	f(s)
+	return nil
+}
+
+// acknowledged handles the packets that answer a PUBLISH of ours.
+func (c *conn) acknowledged(p *packet.Ack) error {
+	return c.own(func(s *session) {
+		switch p.Type {
+		case packet.PUBACK:
+			s.outgoing.Acked(p.PacketID)
+		case packet.PUBCOMP:
+			s.outgoing.Completed(p.PacketID)
+		case packet.PUBREC:
+			known := s.outgoing.Received(p.PacketID, !p.Code.Failed())
+			switch {
+			case known && !p.Code.Failed():
+				c.out.answer(packet.PUBREL, p.PacketID, packet.Success) // [MQTT-4.3.3-4]
+			case !known && !p.Code.Failed():
+				c.out.answer(packet.PUBREL, p.PacketID, packet.PacketIDNotFound) // section 3.6.2.1
+			}
+		}
+		s.pump(time.Now())
+	})
+}
