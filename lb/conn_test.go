@@ -341,7 +341,8 @@ func TestGracefulStop(t *testing.T) {
 	}
 	<-stopped
 	ended := r.listener("mqtts").Ended
-	if ended["client_close"] != 1 || ended["drained"] != 2 || ended["stopped"] != 1 {
-		t.Errorf("ended %v, want 1 by itself, 2 drained and the last one stopped", ended)
+	// The probes above may have been accepted as well, and closed.
+	if ended["client_close"] < 1 || ended["drained"] != 2 || ended["stopped"] != 1 {
+		t.Errorf("ended %v, want at least 1 by itself, 2 drained and the last one stopped", ended)
 	}
 }

@@ -73,12 +73,8 @@ func (s *Server) reloads(ctx context.Context) error {
 }
 
 func (s *Server) reload(ctx context.Context, by Trigger) (config.Change, error) {
-	s.onState(Reloading)
-	defer func() {
-		if !s.isStopping() {
-			s.onState(Serving)
-		}
-	}()
+	s.tell(Reloading)
+	defer s.tell(Serving)
 	change, err := s.apply(ctx)
 	if errors.Is(err, ErrStopping) {
 		return change, err
@@ -86,11 +82,17 @@ func (s *Server) reload(ctx context.Context, by Trigger) (config.Change, error) 
 	s.history.note(err == nil, time.Now())
 	switch {
 	case err != nil:
-		s.log.Error("configuration refused, the old one goes on", "trigger", string(by), "config", s.path, "problems", problemLines(err))
+		s.log.Error("configuration refused, the old one goes on", "trigger", string(by), "config", s.path)
+		for _, line := range problemLines(err) {
+			s.log.Error("configuration refused because", "problem", line)
+		}
 	case change.Empty():
 		s.log.Info("configuration read again, nothing to do", "trigger", string(by))
 	default:
-		s.log.Info("configuration applied", "trigger", string(by), "changes", change.Lines())
+		s.log.Info("configuration applied", "trigger", string(by), "config", s.path)
+		for _, line := range change.Lines() {
+			s.log.Info("configuration changed", "change", line)
+		}
 	}
 	return change, err
 }

@@ -25,7 +25,8 @@ type Options struct {
 	Log   *slog.Logger   // nil: none
 	Level *slog.LevelVar // follows log.level; nil: nobody cares
 
-	// OnState, when set, is told what the process is doing, for the service manager. It is called on one goroutine at a time.
+	// OnState, when set, is told what the process is doing, for the service manager: one call at a time, and
+	// none after Stopping.
 	OnState func(State)
 }
 
@@ -70,6 +71,7 @@ type Server struct {
 	stopping chan struct{} // closed when the graceful stop begins
 	history  reloadHistory
 
+	telling  sync.Mutex // held while onState is called
 	changing sync.Mutex // held while the configuration is changed, and when the stop begins
 	healthMu sync.Mutex // makes reading a member's health and storing it one step
 
@@ -161,7 +163,7 @@ func (s *Server) Run(ctx context.Context) error {
 	tasks.Go(func() error { return s.reloads(background) })
 
 	s.log.Info("serving", "config", s.path, "listeners", s.addresses(), "most_connections", limit)
-	s.onState(Serving)
+	s.tell(Serving)
 	close(s.ready)
 	<-ctx.Done()
 	s.stop()
@@ -170,6 +172,15 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("run the load balancer: %w", err)
 	}
 	return nil
+}
+
+// tell calls onState; a reload that ends while the process stops has nothing to say.
+func (s *Server) tell(state State) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	if state == Stopping || !s.isStopping() {
+		s.onState(state)
+	}
 }
 
 // openPorts opens what g listens on and no port has yet. When one fails, none is left open.

@@ -5,8 +5,8 @@ import "time"
 // stop ends the service gracefully; see Run. The second half of shutdown_timeout is when
 // sessions are closed one by one, evenly.
 func (s *Server) stop() {
-	s.onState(Stopping)
 	s.stopAccepting()
+	s.tell(Stopping)
 	timeout := s.Config().ShutdownTimeout
 	s.log.Info("stopping", "sessions", s.live.count(), "shutdown_timeout", timeout)
 

@@ -54,7 +54,9 @@ func run(ctx context.Context, path string) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go signals(ctx, stop, srv, log)
+	arrived := make(chan os.Signal, 4)
+	signal.Notify(arrived, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt) // before READY: none may be lost after it
+	go signals(ctx, arrived, stop, srv)
 	return serve(ctx, stop, srv, api)
 }
 
@@ -82,20 +84,15 @@ func newLog(format string, level slog.Leveler) *slog.Logger {
 }
 
 // signals turns signals into calls, for as long as the process lives.
-func signals(ctx context.Context, stop context.CancelFunc, srv *lb.Server, log *slog.Logger) {
-	ch := make(chan os.Signal, 4)
-	signal.Notify(ch, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
-	for stopping := false; ; {
-		sig := <-ch
+func signals(ctx context.Context, arrived <-chan os.Signal, stop context.CancelFunc, srv *lb.Server) {
+	for sig := range arrived {
 		switch {
 		case sig == syscall.SIGHUP:
 			go hup(ctx, srv)
-		case stopping:
-			log.Warn("stopped at once by a second signal", "signal", sig.String())
+		case ctx.Err() != nil:
+			fmt.Fprintf(os.Stderr, "stopped at once by a second signal: %v\n", sig)
 			os.Exit(1)
 		default:
-			stopping = true
-			log.Info("signal", "signal", sig.String())
 			stop()
 		}
 	}

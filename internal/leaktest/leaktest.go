@@ -12,6 +12,7 @@ package leaktest
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"strings"
 	"testing"
@@ -26,10 +27,7 @@ const settle = 20 * time.Second
 // when there are more.
 func Check(t testing.TB) {
 	t.Helper()
-	if r, w, err := os.Pipe(); err == nil { // so that the runtime's own poller is open before the count
-		r.Close()
-		w.Close()
-	}
+	settleRuntime()
 	goroutines, fds := runtime.NumGoroutine(), descriptors()
 	t.Cleanup(func() {
 		deadline := time.Now().Add(settle)
@@ -42,6 +40,18 @@ func Check(t testing.TB) {
 			time.Sleep(5 * time.Millisecond) // nothing tells when a descriptor closes: this is the deadline loop
 		}
 	})
+}
+
+// settleRuntime starts what the runtime starts at first use and never ends: its poller, and the goroutine of
+// os/signal, which fuzzing needs.
+func settleRuntime() {
+	if r, w, err := os.Pipe(); err == nil {
+		r.Close()
+		w.Close()
+	}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, os.Interrupt)
+	signal.Stop(c)
 }
 
 // descriptors returns what each open descriptor of the process is, by number; empty where the

@@ -19,6 +19,7 @@ import (
 
 	"github.com/mqttlb/mqttlb/internal/listen"
 	"github.com/mqttlb/mqttlb/lb"
+	"github.com/mqttlb/mqttlb/lb/config"
 )
 
 // Options are what a Server needs.
@@ -64,7 +65,7 @@ const (
 	responseTimeout = 2 * time.Minute
 )
 
-// Listen opens the address of admin.listen. It does nothing when that is "".
+// Listen opens the address of admin.listen. It does nothing when that is "". The error is a config.Problems.
 func (s *Server) Listen(ctx context.Context) error {
 	address := s.lb.Config().Admin.Listen
 	if address == "" {
@@ -79,7 +80,7 @@ func (s *Server) Listen(ctx context.Context) error {
 		s.socket, err = listen.TCP(ctx, address, listen.Options{})
 	}
 	if err != nil {
-		return fmt.Errorf("admin.listen: %w; choose another address, or \"\" for none", err)
+		return config.Problems{s.lb.Config().Problem("admin.listen", err.Error()+"; choose another address, or \"\" for none")}
 	}
 	return nil
 }
@@ -95,9 +96,10 @@ func (s *Server) Addr() string {
 	return s.socket.Addr().String()
 }
 
-// Run serves until ctx is done; Listen comes first. It is called once.
+// Run serves until ctx is done; Listen comes first. Without an address it only waits. It is called once.
 func (s *Server) Run(ctx context.Context) error {
 	if s.socket == nil {
+		<-ctx.Done()
 		return nil
 	}
 	srv := &http.Server{

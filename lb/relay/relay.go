@@ -22,6 +22,7 @@ const (
 
 var endNames = [...]string{"client closed", "client reset", "client timeout", "server closed", "server reset", "server timeout", "closed"}
 
+// String returns the end in words, for logs and tests.
 func (e End) String() string { return endNames[e] }
 
 // A Pair is two connected sockets and what is to be watched between them.
