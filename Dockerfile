@@ -46,6 +46,7 @@ COPY . .
 RUN go build -trimpath -ldflags="-s -w" -o /out/ ./cmd/...
 
 FROM ${BASE_IMAGE}
+# Labels of the image only: what `mqttlb version` tells comes from .git, by the go command.
 ARG VERSION=devel
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="mqttlb" \

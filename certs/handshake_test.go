@@ -16,6 +16,7 @@ import (
 	"github.com/mqttlb/mqttlb/certs"
 	"github.com/mqttlb/mqttlb/certs/devca"
 	"github.com/mqttlb/mqttlb/internal/leaktest"
+	"github.com/mqttlb/mqttlb/internal/peertest"
 )
 
 // patience bounds every handshake of the tests; a loaded machine under the race detector is slow.
@@ -263,11 +264,7 @@ func (c *onlyScheme) Write(p []byte) (int, error) {
 // TestHandshakeOpenSSL lets another implementation say the same, where it is installed; everything it shows is
 // also shown without it.
 func TestHandshakeOpenSSL(t *testing.T) {
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Log("openssl is not installed: only Go clients were tried")
-		return
-	}
+	openssl := peertest.Path(t, "openssl", "openssl")
 	leaktest.Check(t)
 	ca, set := bothKinds(t)
 	s := serve(t, &tls.Config{GetCertificate: set.Get})

@@ -51,16 +51,20 @@ const (
 var packages = map[string]row{
 	"broker/packet":     {layer: leaf, tests: "github.com/eclipse/paho.golang github.com/eclipse/paho.mqtt.golang"},
 	"broker/topic":      {layer: leaf},
-	"broker/config":     {layer: leaf, modules: "gopkg.in/yaml.v3"},
 	"certs":             {layer: leaf},
 	"certs/devca":       {layer: leaf},
 	"internal/leaktest": {layer: leaf},
+	"internal/peertest": {layer: leaf},
+	"internal/redact":   {layer: leaf},
 	"internal/listen":   {layer: leaf, modules: "github.com/pires/go-proxyproto golang.org/x/sys"},
 	"lb/balance":        {layer: leaf},
-	"lb/config":         {layer: leaf, modules: "github.com/fsnotify/fsnotify gopkg.in/yaml.v3"},
+	"lb/limit":          {layer: leaf},
 
+	"broker/config":   {layer: mechanism, ours: "internal/redact", modules: "gopkg.in/yaml.v3"},
 	"broker/delivery": {layer: mechanism, ours: "broker/packet"},
 	"health":          {layer: mechanism, ours: "broker/packet", modules: "github.com/pires/go-proxyproto golang.org/x/sys", tests: "github.com/eclipse/paho.mqtt.golang"},
+	"lb/config":       {layer: mechanism, ours: "internal/redact", modules: "github.com/fsnotify/fsnotify gopkg.in/yaml.v3"},
+	"lb/handshake":    {layer: mechanism, ours: "lb/limit"},
 	"lb/relay":        {layer: mechanism},
 
 	"broker/route": {layer: machinery, ours: "broker/delivery broker/topic"},
@@ -73,24 +77,26 @@ var packages = map[string]row{
 	},
 	"lb": {
 		layer:   story,
-		ours:    "broker/packet certs health internal/listen lb/balance lb/config lb/relay",
+		ours:    "broker/packet certs health internal/listen lb/balance lb/config lb/handshake lb/limit lb/relay",
 		modules: "github.com/pires/go-proxyproto github.com/prometheus/client_golang golang.org/x/sync golang.org/x/sys",
 	},
 
 	"broker/api": {layer: surface, ours: "broker", modules: "github.com/prometheus/client_golang"},
 	"lb/admin":   {layer: surface, ours: "internal/listen lb lb/config", modules: "github.com/prometheus/client_golang golang.org/x/net"},
 
+	"cmd/internal/program": {layer: surface, modules: "github.com/coreos/go-systemd/v22 github.com/spf13/cobra"},
+
 	"cmd": {layer: program},
 	"cmd/mqttbroker": {
 		layer:   program,
-		ours:    "broker broker/api broker/config",
-		modules: "github.com/coreos/go-systemd/v22 github.com/spf13/cobra golang.org/x/sync",
+		ours:    "broker broker/api broker/config cmd/internal/program",
+		modules: "github.com/spf13/cobra golang.org/x/sync",
 		tests:   "github.com/rogpeppe/go-internal",
 	},
 	"cmd/mqttlb": {
 		layer:   program,
-		ours:    "certs/devca lb lb/admin lb/config",
-		modules: "github.com/coreos/go-systemd/v22 github.com/spf13/cobra golang.org/x/sync golang.org/x/sys",
+		ours:    "certs/devca cmd/internal/program lb lb/admin lb/config",
+		modules: "github.com/spf13/cobra golang.org/x/sync golang.org/x/sys",
 		tests:   "github.com/rogpeppe/go-internal",
 	},
 	"examples": {layer: program},
@@ -106,10 +112,12 @@ const forTests = "tests"
 
 // onlyFor names packages that few may know, and why.
 var onlyFor = map[string]struct{ by, why string }{
-	"lb/config":         {"lb lb/admin cmd/mqttlb", "a mechanism has options of its own; a configuration that everybody sees is one that nobody can change"},
-	"broker/config":     {"broker broker/api cmd/mqttbroker examples/quickstart", "as lb/config"},
-	"certs/devca":       {"cmd/mqttlb examples/quickstart", "throw-away keys have no place in a server"},
-	"internal/leaktest": {forTests, "it would bring package testing into a program"},
+	"lb/config":            {"lb lb/admin cmd/mqttlb", "a mechanism has options of its own; a configuration that everybody sees is one that nobody can change"},
+	"broker/config":        {"broker broker/api cmd/mqttbroker examples/quickstart", "as lb/config"},
+	"cmd/internal/program": {"cmd/mqttbroker cmd/mqttlb", "it is how they are called, and nothing that they do"},
+	"certs/devca":          {"cmd/mqttlb examples/quickstart", "throw-away keys have no place in a server"},
+	"internal/leaktest":    {forTests, "it would bring package testing into a program"},
+	"internal/peertest":    {forTests, "as internal/leaktest"},
 }
 
 // top is what the top of the repository holds. It is the user's own: what is added there he should have asked for.

@@ -28,8 +28,8 @@ type allowance struct {
 // allowances are the exceptions, by what the failure calls it.
 var allowances = map[string]allowance{
 	"broker/packet": {2200, "one file for each of MQTT's fifteen packets, which nobody reads in one go"},
-	"lb":            {2900, "the whole life of a connection and of a configuration; what can be told apart from it is out already"},
-	"lb/config":     {2900, "every rule of the file with the words for who has broken it; the rules are about each other"},
+	"lb":            {2900, "the whole life of a connection and of a configuration, with what the outside is told of it (status.go, 280 lines); mechanisms are packages below"},
+	"lb/config":     {2960, "every rule of the file with the words for who has broken it; the rules are about each other"},
 
 	"broker/topic/tree_test.go func TestMatchRules": {75, "a table: a row for each sentence of the specification"},
 	"lb/hostile_test.go func TestHostileClients":    {75, "a table: a row for each kind of bad client"},

@@ -22,7 +22,7 @@ import (
 // The configurations of the load balancer, and those of nodes.
 var (
 	balancers = []string{"minimal.yaml", "full.yaml", "haproxy-like.yaml", "nginx-like.yaml", "behind-another-lb.yaml", "mutual-tls.yaml", "servers-file.yaml"}
-	nodes     = []string{"broker.yaml"}
+	nodes     = []string{"broker.yaml", "broker2.yaml"}
 )
 
 // elsewhere says who tests the other files: a path, or the folder of many.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mqttlb/mqttlb/internal/leaktest"
+	"github.com/mqttlb/mqttlb/internal/peertest"
 )
 
 // patient is a timeout that no test waits for.
@@ -20,7 +21,7 @@ func listen(t *testing.T, host string) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil && host == "::1" {
-		lacking(t, "no IPv6 here")
+		peertest.Lacking(t, "no IPv6 here")
 	}
 	if err != nil {
 		t.Fatal(err)

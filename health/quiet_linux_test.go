@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mqttlb/mqttlb/internal/leaktest"
+	"github.com/mqttlb/mqttlb/internal/peertest"
 	"golang.org/x/sys/unix"
 )
 
@@ -135,18 +136,18 @@ func whileBusy(f func()) {
 // TestMosquittoHearsNothingOfTCPChecks: 30 of them leave no line in its log, where one real client leaves some.
 func TestMosquittoHearsNothingOfTCPChecks(t *testing.T) {
 	leaktest.Check(t)
-	broker := startMosquitto(t, true)
+	broker := peertest.StartMosquitto(t, true)
 	slow := 0
 	for range 30 {
-		got := probe(Target{Address: broker.address, Check: Check{Timeout: patient}})
+		got := probe(Target{Address: broker.Address, Check: Check{Timeout: patient}})
 		wantResult(t, got, Passed, "")
 		if got.Latency > heldBack {
 			slow++
 		}
 	}
-	got := probe(Target{Key: "b/s", Address: broker.address, Check: Check{Type: MQTT, Timeout: patient}})
+	got := probe(Target{Key: "b/s", Address: broker.Address, Check: Check{Type: MQTT, Timeout: patient}})
 	wantResult(t, got, Passed, "")
-	lines := broker.linesUntil(t, "New client connected from 127.0.0.1")
+	lines := broker.LinesUntil("New client connected from 127.0.0.1")
 	connections := 0
 	for _, line := range lines {
 		if strings.Contains(line, "New connection") {

@@ -181,14 +181,13 @@ func TestSourceBalancingKeepsClients(t *testing.T) {
 	a, b := newNode(t, "", true), newNode(t, "", true)
 	r := newRig(t)
 	r.run(config("    send_proxy: v2\n" + quickChecks + servers(a, b)))
-	for round := range 3 {
+	for range 3 {
 		for i := 1; i <= 20; i++ {
 			c := r.dialFrom("mqtt", fmt.Sprintf("127.0.1.%d", i))
 			send(t, c, connectPacket)
 			expect(t, c, connack)
 			c.Close()
 		}
-		_ = round
 	}
 	owner := make(map[string]*node)
 	for _, n := range []*node{a, b} {
@@ -260,13 +259,21 @@ func TestMaxConnectionsWaitInTheKernel(t *testing.T) {
 	}
 	third := r.dial("mqtt") // the kernel answers
 	send(t, third, connectPacket)
-	third.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	if _, err := third.Read(make([]byte, 1)); err == nil {
-		t.Fatal("a third connection was served")
+	for range 20 {
+		third.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+		if _, err := third.Read(make([]byte, 1)); err == nil {
+			t.Fatal("a third connection was served")
+		}
+		if got := r.listener("mqtt").Connections; got > 2 {
+			t.Fatalf("the listener has %d connections, at most 2 are allowed", got)
+		}
 	}
 	first[0].Close()
 	third.SetReadDeadline(time.Now().Add(patience))
 	expect(t, third, connack)
+	if got := r.listener("mqtt").Connections; got != 2 {
+		t.Errorf("the listener has %d connections, want 2", got)
+	}
 }
 
 func TestServerMaxConnections(t *testing.T) {

@@ -104,7 +104,7 @@ func beStrangers(address, n string) error {
 			if _, err := io.WriteString(c, connectPacket); err != nil {
 				return
 			}
-			if _, err := readFull(c, make([]byte, len(connack))); err != nil {
+			if _, err := io.ReadFull(c, make([]byte, len(connack))); err != nil {
 				return
 			}
 			answered.Add(1)
@@ -188,6 +188,21 @@ func (p *process) report() report {
 	return r
 }
 
+// settled returns a report once the balancer has opened what it opens at its start.
+func (p *process) settled() report {
+	p.t.Helper()
+	last, same := p.report(), 0
+	eventually(p.t, "a balancer at rest", func() bool {
+		next := p.report()
+		if same++; next.Descriptors != last.Descriptors {
+			same = 0
+		}
+		last = next
+		return same == 50
+	})
+	return last
+}
+
 // More than twice as many clients as there are descriptors: those who are in are served on, the others wait in
 // the kernel's queue, and when the crowd has gone everything is as before.
 func TestMoreClientsThanDescriptors(t *testing.T) {
@@ -201,7 +216,7 @@ func TestMoreClientsThanDescriptors(t *testing.T) {
 	r := newRig(t)
 	r.write(strings.Replace(config(servers(n)), "connections: all", "connections: none", 1))
 	balancer := startRole(t, roleBalancer, r.path, fmt.Sprint(limit))
-	before := balancer.report()
+	before := balancer.settled()
 
 	neighbour := dialConnect(t, before.Address)
 	var crowds []*process

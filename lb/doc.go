@@ -6,33 +6,46 @@
 //
 // # Life of a connection
 //
-// One goroutine takes a connection from accept to hand-off (conn.go, top to bottom):
+// A port's goroutine accepts; from then on a connection has a goroutine of its own until hand-off (serve in conn.go):
 //
-//	accept      listener.go   a slot of the listener and two descriptors first, then accept(2)
+//	accept      listener.go   a place of the listener and two descriptors first, then accept(2)
 //	proxy       proxy.go      accept_proxy: the header of a trusted proxy, or refused
-//	handshake   handshake.go  TLS, one deadline, a gate on how many compute at once
-//	first       first.go      protocol mqtt: the whole CONNECT, bounded, one deadline
-//	connect     connect.go    pick ► dial ► PROXY header and CONNECT; the next server on failure
+//	handshake   handshake.go  TLS, with a gate on how many compute at once (package handshake)
+//	first       first.go      protocol mqtt: the whole CONNECT, bounded
+//	connect     connect.go    pick ► dial ► PROXY header (header.go) and CONNECT; the next server on failure
 //	hand off    conn.go       both sockets go to the relay; the goroutine ends
-//	finish      finish.go     the only place that counts, logs and releases
+//	finish      finish.go     the one end: the reason (reason.go) counted and logged, every place given back
 //
 // Every connection ends with exactly one Reason, which is the label of the metric and the attribute of the log line.
 //
 // # Life of a configuration
 //
-//	trigger ► Load ► prepare (may fail, changes nothing) ► commit (cannot fail)
+//	trigger     reload.go             a changed file, SIGHUP, the API: one after the other
+//	load        package config
+//	prepare     generation.go tls.go  may fail, changes nothing
+//	open        listener.go           new ports; may fail, then none is left open
+//	commit      reload.go             cannot fail
 //
-// What a reload replaces is one immutable generation behind one pointer; a connection loads it
-// once, after accept, and keeps it to its end. What must survive reloads lives beside it and is found by
-// name: a member (server) with its counters, its sessions and its health, a door (listener) with its counters.
+// What a reload replaces is one immutable generation behind one pointer. A connection keeps its listener's part from
+// accept on, and takes its backend's when it is about to dial. What must survive reloads lives beside it and is found
+// by name (registry.go):
+//
+//	in the file   in one generation   across reloads
+//	listener      frontend            door; its socket is a port
+//	backend       pool
+//	server                            member
+//
+// What checks find out is in health.go, the end of the process in stop.go, what the outside is told in status.go.
 //
 // # Invariants
 //
-//   - A server sees the PROXY header first, once, and never a byte of a client that has not completed CONNECT.
+//   - A server sees the PROXY header first, once; with protocol mqtt, never a byte of a client that has not completed CONNECT.
 //   - A refused reload changes nothing. An applied one ends no session of a listener or server that stays.
-//   - No wait without a deadline; no goroutine that Run does not wait for.
-//   - The listener survives EMFILE, and normally never meets it: connections beyond half the
-//     descriptors wait in the kernel's queue, as those beyond max_connections do.
+//   - Until hand-off a client has one deadline for all that it has to say, and each server connect_timeout; after it
+//     client_timeout and server_timeout rule, and TCP's keep-alive where they are off.
+//   - No goroutine that Run does not wait for.
+//   - A listener survives EMFILE, and normally never meets it: connections beyond half the descriptors wait in the
+//     kernel's queue, as those beyond max_connections do.
 //
 // # Why
 //

@@ -2,7 +2,10 @@ package lb
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/mqttlb/mqttlb/lb/config"
@@ -10,19 +13,32 @@ import (
 )
 
 // endReasons are the reasons of what the relay reports; the end Closed has its cause in the conn.
-var endReasons = map[relay.End]Reason{
+var endReasons = [...]Reason{
 	relay.ClientClosed: ClientClose, relay.ClientReset: ClientReset, relay.ClientTimeout: ClientTimeout,
 	relay.ServerClosed: ServerClose, relay.ServerReset: ServerReset, relay.ServerTimeout: ServerTimeout,
 	relay.Closed: Stopped,
 }
 
-// relayed is called by the relay, once, when both sockets are closed.
+// relayed is called by the relay, once, when both sockets are closed. A close just before hand-off shuts
+// the socket under the relay, which takes it for a reset.
 func (c *conn) relayed(r relay.Result) {
 	reason := endReasons[r.End]
-	if cause, closed := c.closedFor(); closed && r.End == relay.Closed {
-		reason = cause
+	if cause, closed := c.closedFor(); closed && (r.End == relay.Closed || errors.Is(r.Err, net.ErrClosed)) {
+		reason, r.Err = cause, nil
+	}
+	if (reason == ServerClose || reason == ServerReset) && r.Out == 0 && c.f.cfg.Protocol == config.ProtocolMQTT {
+		reason, r.Err = ServerRejected, c.whyRejected()
 	}
 	c.finish(reason, r)
+}
+
+// whyRejected guesses why a server ended a connection instead of answering its CONNECT.
+func (c *conn) whyRejected() error {
+	spec := c.pool.cfg
+	if spec.SendProxy == config.SendProxyNone {
+		return fmt.Errorf("the server ended it before CONNACK: does it expect a PROXY header? send_proxy of backend %s is none", spec.Name)
+	}
+	return fmt.Errorf("the server ended it before CONNACK: does it expect no PROXY header? send_proxy of backend %s is %s (EMQX: proxy_protocol = true on its listener)", spec.Name, spec.SendProxy)
 }
 
 // refused ends a connection that no server has: err is a refusal.
@@ -42,8 +58,8 @@ func (c *conn) finish(reason Reason, r relay.Result) {
 	c.f.door.connections.Add(-1)
 	c.logEnd(reason, r)
 	c.leave()
-	c.slot.release()
-	c.s.descriptors.release()
+	c.slot.Release()
+	c.s.descriptors.Release()
 	c.s.live.remove(c)
 }
 
@@ -53,9 +69,21 @@ func (c *conn) logEnd(reason Reason, r relay.Result) {
 	if mode == config.ConnectionsNone || mode == config.ConnectionsErrors && reason.clean() {
 		return
 	}
-	if reason.clean() || c.s.lines.allow(c.s.log, time.Now()) {
-		c.s.log.LogAttrs(context.Background(), slog.LevelInfo, "connection ended", c.attributes(reason, r)...)
+	if !reason.clean() && !c.s.mayLog() {
+		return
 	}
+	c.s.log.LogAttrs(context.Background(), slog.LevelInfo, "connection ended", c.attributes(reason, r)...)
+}
+
+// maxLines bounds the lines about connections that did not end well, each second: an attack must not fill the disk.
+const maxLines = 100
+
+func (s *Server) mayLog() bool {
+	ok, dropped := s.lines.Allow(time.Now())
+	if dropped > 0 {
+		s.log.Warn("lines about ended connections left out: too many a second", "lines", dropped)
+	}
+	return ok
 }
 
 func (c *conn) attributes(reason Reason, r relay.Result) []slog.Attr {

@@ -39,7 +39,8 @@ func (c *conn) readConnect(context.Context) error {
 	if c.f.cfg.Protocol != config.ProtocolMQTT {
 		return nil
 	}
-	if err := c.client.SetReadDeadline(time.Now().Add(c.f.timeout)); err != nil {
+	// For writing as well: TLS answers while it reads.
+	if err := c.client.SetDeadline(c.deadline()); err != nil {
 		return refuse(ClientReset, err)
 	}
 	r := packet.NewReader(&connectOnly{src: c.client}, maxConnect)
@@ -51,7 +52,7 @@ func (c *conn) readConnect(context.Context) error {
 		return refuse(NotMQTT, err)
 	}
 	c.first = append(bytes.Clone(r.Packet()), r.Buffered()...)
-	if err := c.client.SetReadDeadline(time.Time{}); err != nil {
+	if err := c.client.SetDeadline(time.Time{}); err != nil {
 		return refuse(ClientReset, err)
 	}
 	return nil
@@ -177,34 +178,46 @@ func (c *conn) expectConnack(pair *relay.Pair) {
 	}
 }
 
-// maxConnack bounds the CONNACK that is looked into, in bytes; a larger one has its effect on the
-// client all the same.
+// maxConnack bounds what is collected to look for the CONNACK, in bytes; a larger one is passed on all the same, but its
+// Server Keep Alive is not seen.
 const maxConnack = 4 << 10
 
-// A connackWatch collects the first packet from a server.
+// A connackWatch collects the first packets from a server, up to the CONNACK.
 type connackWatch struct{ got []byte }
 
 // watch is a relay.Pair's Watch.
 func (w *connackWatch) watch(p []byte) (timeout time.Duration, more bool) {
-	w.got = append(w.got, p[:min(len(p), maxConnack-len(w.got))]...)
-	header, n, err := packet.ParseHeader(w.got)
-	switch {
-	case err != nil || header.Remaining > maxConnack-packet.MaxHeader:
-		return 0, false
-	case n == 0 || len(w.got) < n+header.Remaining:
-		return 0, true
+	kept := min(len(p), maxConnack-len(w.got))
+	w.got = append(w.got, p[:kept]...)
+	for {
+		header, n, err := packet.ParseHeader(w.got)
+		size := n + header.Remaining
+		switch {
+		case err != nil || size > maxConnack:
+			return 0, false
+		case n == 0 || len(w.got) < size:
+			return 0, kept == len(p) // what was cut off would be missing in the next round
+		case header.Type == packet.CONNACK:
+			return connackTimeoutOf(header, w.got[n:size]), false
+		case header.Type != packet.AUTH: // which is all that may come before it (MQTT 5, section 4.12)
+			return 0, false
+		}
+		w.got = w.got[size:]
 	}
+}
+
+// connackTimeoutOf is what a CONNACK of MQTT 5 makes of the client's timeout: see relay.Pair.
+func connackTimeoutOf(header packet.Header, body []byte) time.Duration {
 	var connack packet.Connack
-	if connack.Decode(packet.V5, header, w.got[n:n+header.Remaining]) != nil {
-		return 0, false
+	if connack.Decode(packet.V5, header, body) != nil {
+		return 0
 	}
 	seconds, present := connack.Properties.Int(packet.ServerKeepAlive)
-	w.got = nil
 	switch {
 	case !present:
-		return 0, false
+		return 0
 	case seconds == 0:
-		return -1, false
+		return -1
 	}
-	return keepAliveTimeout(time.Duration(seconds) * time.Second), false
+	return keepAliveTimeout(time.Duration(seconds) * time.Second)
 }

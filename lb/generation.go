@@ -10,6 +10,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/mqttlb/mqttlb/certs"
 	"github.com/mqttlb/mqttlb/lb/balance"
 	"github.com/mqttlb/mqttlb/lb/config"
@@ -33,10 +35,12 @@ type frontend struct {
 	pool    *pool
 	tls     *tls.Config   // nil = plain TCP
 	certs   *certs.Set    // nil = plain TCP
-	timeout time.Duration // for each step until CONNECT is complete
+	timeout time.Duration // from accept to the end of the CONNECT
 
-	revoked     *certs.Revoked // nil = no client_crl
-	clientTrust string         // fingerprints of client_ca and client_crl
+	handshakeSeconds prometheus.Observer // nil = plain TCP; set by know, before anybody uses the frontend
+	revoked          *certs.Revoked      // nil = no client_crl
+	clientTrust      string              // fingerprints of client_ca and client_crl
+	validAt          time.Time           // when all of it was found valid
 }
 
 // A pool is a backend of one generation.
@@ -46,8 +50,8 @@ type pool struct {
 	picker  *balance.Picker
 }
 
-// plainTimeout is how long a client on a plain listener may take to complete CONNECT, and its PROXY
-// header before that; TLS listeners have handshake_timeout for each step.
+// plainTimeout is how long a client on a plain listener may take to complete CONNECT, its PROXY header included; TLS
+// listeners have handshake_timeout for that.
 const plainTimeout = 15 * time.Second
 
 // prepare makes a generation of cfg. What lives on of earlier ones is found by name. It opens no
@@ -57,14 +61,13 @@ func (s *Server) prepare(cfg *config.Config, now time.Time) (*generation, error)
 	g := &generation{cfg: cfg, byKey: make(map[string]*frontend), members: make(map[string]*member)}
 	var problems config.Problems
 	for _, b := range cfg.Backends {
-		g.pools = append(g.pools, s.pool(g, b))
+		g.pools = append(g.pools, s.newPool(g, b))
 	}
 	for i, l := range cfg.Listeners {
 		f := &frontend{cfg: l, door: s.door(l.Name), pool: g.backend(l.Backend), timeout: plainTimeout}
 		if l.TLS != nil {
 			f.timeout = l.TLS.HandshakeTimeout
-			problems = append(problems, f.loadTLS(cfg, fmt.Sprintf("listeners[%d].tls", i), now)...)
-			f.keepTickets(old)
+			problems = append(problems, s.terminate(f, old.frontend(l.Name), tlsSection{cfg, fmt.Sprintf("listeners[%d].tls", i), now})...)
 		}
 		g.frontends = append(g.frontends, f)
 		g.byKey[portKey(l)] = f
@@ -80,8 +83,8 @@ func (s *Server) prepare(cfg *config.Config, now time.Time) (*generation, error)
 	return g, nil
 }
 
-// pool makes the pool of b in g.
-func (s *Server) pool(g *generation, b config.Backend) *pool {
+// newPool makes the pool of b, and enters its members into g.
+func (s *Server) newPool(g *generation, b config.Backend) *pool {
 	p := &pool{cfg: b}
 	list := make([]balance.Member, len(b.Servers))
 	for i, srv := range b.Servers {
@@ -99,13 +102,14 @@ func (s *Server) pool(g *generation, b config.Backend) *pool {
 	return p
 }
 
+// backend finds a backend by name; nil when there is none.
 func (g *generation) backend(name string) *pool {
 	for _, p := range g.pools {
 		if p.cfg.Name == name {
 			return p
 		}
 	}
-	return nil // config.Load resolved every reference
+	return nil
 }
 
 // frontend finds a listener by name; nil when there is none. A nil generation has none.
@@ -119,18 +123,6 @@ func (g *generation) frontend(name string) *frontend {
 		}
 	}
 	return nil
-}
-
-// keepTickets goes on with the old tls.Config when nothing of it has changed: its session ticket keys
-// live in it, and with them the resumption of every client.
-func (f *frontend) keepTickets(old *generation) {
-	before := old.frontend(f.cfg.Name)
-	if before == nil || before.certs == nil || f.certs == nil {
-		return
-	}
-	if sameTLS(before, f) {
-		f.tls, f.certs = before.tls, before.certs
-	}
 }
 
 // usable reports whether server i may have a newcomer.

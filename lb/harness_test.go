@@ -225,8 +225,10 @@ func expectEnd(t *testing.T, c net.Conn) {
 // A node is a server behind the load balancer: it takes the PROXY header, if there is one, answers
 // CONNECT with CONNACK, and echoes everything after it.
 type node struct {
-	ln    net.Listener
-	proxy bool
+	ln      net.Listener
+	proxy   bool
+	stopped chan struct{} // closed by stop
+	once    sync.Once     // of stop
 
 	mu       sync.Mutex // guards the fields below
 	open     map[net.Conn]bool
@@ -251,16 +253,38 @@ func newNode(t *testing.T, address string, proxy bool) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{ln: ln, proxy: proxy, open: make(map[net.Conn]bool)}
-	n.done.Go(n.accept)
-	t.Cleanup(n.stop)
+	n := &node{ln: ln, proxy: proxy}
+	n.run(t, n.serve)
 	return n
+}
+
+// raw starts a node that treats each connection by f, and then leaves it open until its end.
+func raw(t *testing.T, f func(net.Conn)) *node {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{ln: ln}
+	n.run(t, func(c net.Conn) {
+		f(c)
+		<-n.stopped
+	})
+	return n
+}
+
+// run accepts connections until stop, and hands each to serve.
+func (n *node) run(t *testing.T, serve func(net.Conn)) {
+	n.open, n.stopped = make(map[net.Conn]bool), make(chan struct{})
+	n.done.Go(func() { n.accept(serve) })
+	t.Cleanup(n.stop)
 }
 
 func (n *node) addr() string { return n.ln.Addr().String() }
 
 // stop closes the port and every connection.
 func (n *node) stop() {
+	n.once.Do(func() { close(n.stopped) })
 	n.ln.Close()
 	n.mu.Lock()
 	for c := range n.open {
@@ -270,7 +294,7 @@ func (n *node) stop() {
 	n.done.Wait()
 }
 
-func (n *node) accept() {
+func (n *node) accept(serve func(net.Conn)) {
 	for {
 		c, err := n.ln.Accept()
 		if err != nil {
@@ -280,7 +304,7 @@ func (n *node) accept() {
 		n.open[c] = true
 		n.mu.Unlock()
 		n.done.Go(func() {
-			n.serve(c)
+			serve(c)
 			c.Close()
 			n.mu.Lock()
 			delete(n.open, c)
@@ -308,13 +332,15 @@ func (n *node) serve(c net.Conn) {
 		if _, err := io.ReadFull(r, s.connect); err != nil {
 			return
 		}
+	}
+	n.mu.Lock() // before the answer: whoever has read it finds the session
+	n.sessions = append(n.sessions, s)
+	n.mu.Unlock()
+	if s.connect != nil {
 		if _, err := io.WriteString(c, connack); err != nil {
 			return
 		}
 	}
-	n.mu.Lock()
-	n.sessions = append(n.sessions, s)
-	n.mu.Unlock()
 	// Not as TCP sockets: the pipes of splice(2) that Go keeps would look like leaked descriptors.
 	io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{r})
 }
@@ -355,5 +381,3 @@ func (b *lockedBuffer) tail(n int) string {
 	s := b.String()
 	return s[max(0, len(s)-n):]
 }
-
-func readFull(c net.Conn, p []byte) (int, error) { return io.ReadFull(c, p) }

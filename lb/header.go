@@ -13,13 +13,21 @@ import (
 	"github.com/mqttlb/mqttlb/lb/config"
 )
 
-// proxyVersions are the versions of the PROXY protocol that the values of send_proxy mean.
-var proxyVersions = map[string]byte{config.SendProxyNone: 0, config.SendProxyV1: 1, config.SendProxyV2: 2}
+// proxyVersion is the version of the PROXY protocol that a value of send_proxy means; 0 = none.
+func proxyVersion(name string) byte {
+	switch name {
+	case config.SendProxyV1:
+		return 1
+	case config.SendProxyV2:
+		return 2
+	}
+	return 0
+}
 
 // proxyHeader returns the PROXY header for this connection; nil when the servers get none.
 func (c *conn) proxyHeader() ([]byte, error) {
-	spec := &c.f.pool.cfg
-	version := proxyVersions[spec.SendProxy]
+	spec := &c.pool.cfg
+	version := proxyVersion(spec.SendProxy)
 	if version == 0 {
 		return nil, nil
 	}
@@ -53,7 +61,7 @@ func (c *conn) extensions(want []string) ([]proxyproto.TLV, error) {
 	if slices.Contains(want, config.TLVAuthority) {
 		if c.tls == nil {
 			list = c.passOn(list, proxyproto.PP2_TYPE_AUTHORITY)
-		} else if name := c.tls.ServerName; name != "" {
+		} else if name := c.tls.ServerName; isHostName(name) {
 			list = append(list, proxyproto.TLV{Type: proxyproto.PP2_TYPE_AUTHORITY, Value: []byte(name)})
 		}
 	}
@@ -61,6 +69,16 @@ func (c *conn) extensions(want []string) ([]proxyproto.TLV, error) {
 		list = append(list, proxyproto.TLV{Type: proxyproto.PP2_TYPE_UNIQUE_ID, Value: []byte(c.name())})
 	}
 	return list, nil
+}
+
+// maxHostName is the longest name that DNS has, in bytes of text (RFC 1035, section 2.3.4).
+const maxHostName = 253
+
+// isHostName reports whether what a client sent as SNI may go into a header that others parse and log.
+func isHostName(name string) bool {
+	return name != "" && len(name) <= maxHostName && !strings.ContainsFunc(name, func(r rune) bool {
+		return !(r == '-' || r == '.' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z')
+	})
 }
 
 // passOn adds the extension of a type that a trusted proxy sent.

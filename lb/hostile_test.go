@@ -2,17 +2,22 @@ package lb_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"net"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mqttlb/mqttlb/certs/devca"
 	"github.com/mqttlb/mqttlb/internal/leaktest"
+	"github.com/mqttlb/mqttlb/internal/peertest"
 	"github.com/mqttlb/mqttlb/lb"
+	"github.com/mqttlb/mqttlb/lb/handshake"
 )
 
 // impatient has short deadlines: TLS clients may take 300 ms for each step.
@@ -54,14 +59,14 @@ func TestHostileClients(t *testing.T) {
 		sent     string
 		overTLS  bool // sent inside TLS
 		reason   lb.Reason
-		failure  lb.HandshakeFailure // with HandshakeFailed
+		failure  handshake.Failure // with HandshakeFailed
 	}{
-		{name: "garbage on TLS", listener: "mqtts", sent: "\x00\x01garbage\xff\xfe", reason: lb.HandshakeFailed, failure: lb.FailureNotTLS},
-		{name: "half a ClientHello", listener: "mqtts", sent: string(hello[:len(hello)/2]), reason: lb.HandshakeFailed, failure: lb.FailureTimeout},
-		{name: "a ClientHello and silence", listener: "mqtts", sent: string(hello), reason: lb.HandshakeFailed, failure: lb.FailureTimeout},
-		{name: "nothing on TLS", listener: "mqtts", sent: "", reason: lb.HandshakeFailed, failure: lb.FailureTimeout},
-		{name: "MQTT on TLS", listener: "mqtts", sent: connectPacket, reason: lb.HandshakeFailed, failure: lb.FailureNotTLS},
-		{name: "HTTP on TLS", listener: "mqtts", sent: "GET / HTTP/1.1\r\nHost: x\r\n\r\n", reason: lb.HandshakeFailed, failure: lb.FailureNotTLS},
+		{name: "garbage on TLS", listener: "mqtts", sent: "\x00\x01garbage\xff\xfe", reason: lb.HandshakeFailed, failure: handshake.NotTLS},
+		{name: "half a ClientHello", listener: "mqtts", sent: string(hello[:len(hello)/2]), reason: lb.HandshakeFailed, failure: handshake.Timeout},
+		{name: "a ClientHello and silence", listener: "mqtts", sent: string(hello), reason: lb.HandshakeFailed, failure: handshake.Timeout},
+		{name: "nothing on TLS", listener: "mqtts", sent: "", reason: lb.HandshakeFailed, failure: handshake.Timeout},
+		{name: "MQTT on TLS", listener: "mqtts", sent: connectPacket, reason: lb.HandshakeFailed, failure: handshake.NotTLS},
+		{name: "HTTP on TLS", listener: "mqtts", sent: "GET / HTTP/1.1\r\nHost: x\r\n\r\n", reason: lb.HandshakeFailed, failure: handshake.NotTLS},
 		{name: "TLS on plain", listener: "mqtt", sent: string(hello), reason: lb.NotMQTT},
 		{name: "HTTP on plain", listener: "mqtt", sent: "GET / HTTP/1.1\r\nHost: x\r\n\r\n", reason: lb.NotMQTT},
 		{name: "a header where none is expected", listener: "mqtt", sent: "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + connectPacket, reason: lb.NotMQTT},
@@ -75,7 +80,7 @@ func TestHostileClients(t *testing.T) {
 		{name: "HTTP inside TLS", listener: "mqtts", overTLS: true, sent: "GET / HTTP/1.1\r\n\r\n", reason: lb.NotMQTT},
 		{name: "no PROXY header", listener: "proxied", sent: string(hello), reason: lb.ProxyHeader},
 		{name: "half a PROXY header", listener: "proxied", sent: "PROXY TCP4 1", reason: lb.ProxyHeader},
-		{name: "a PROXY header and no TLS", listener: "proxied", sent: "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + connectPacket, reason: lb.HandshakeFailed, failure: lb.FailureNotTLS},
+		{name: "a PROXY header and no TLS", listener: "proxied", sent: "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + connectPacket, reason: lb.HandshakeFailed, failure: handshake.NotTLS},
 	}
 	leaktest.Check(t)
 	n := newNode(t, "", false)
@@ -126,32 +131,6 @@ func TestPortChecksAreNoFailures(t *testing.T) {
 	}
 }
 
-// raw serves every connection to a port by f.
-func raw(t *testing.T, f func(net.Conn)) *node {
-	t.Helper()
-	n := newNode(t, "", false)
-	address := n.addr()
-	n.stop()
-	ln, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.ln = ln
-	n.done.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			n.mu.Lock()
-			n.open[c] = true
-			n.mu.Unlock()
-			f(c)
-		}
-	})
-	return n
-}
-
 func TestHostileServers(t *testing.T) {
 	t.Run("resets at once", func(t *testing.T) {
 		leaktest.Check(t)
@@ -162,7 +141,7 @@ func TestHostileServers(t *testing.T) {
 		send(t, c, connectPacket)
 		expectEnd(t, c)
 		eventually(t, "the end", func() bool {
-			return r.ended("mqtts", lb.ServerReset)+r.ended("mqtts", lb.ServerClose)+r.ended("mqtts", lb.DialFailed) == 1
+			return r.ended("mqtts", lb.ServerRejected)+r.ended("mqtts", lb.DialFailed) == 1
 		})
 	})
 	t.Run("accepts and says nothing", func(t *testing.T) {
@@ -192,7 +171,7 @@ func TestHostileServers(t *testing.T) {
 	})
 }
 
-func TestClientTimeoutFollowsKeepAlive(t *testing.T) {
+func TestClientTimeout(t *testing.T) {
 	leaktest.Check(t)
 	n := newNode(t, "", false)
 	r := newRig(t)
@@ -242,7 +221,60 @@ func TestClientCertificates(t *testing.T) {
 			expectEnd(t, c)
 		}
 		eventually(t, "a refused certificate", func() bool {
-			return r.listener("mqtts").Failures[lb.FailureCertificate.String()] == uint64(i+1)
+			return r.listener("mqtts").Failures[handshake.Certificate.String()] == uint64(i+1)
+		})
+	}
+}
+
+// The commonest failure of all has its name, whichever library the client uses.
+func TestClientsThatDoNotTrustUs(t *testing.T) {
+	leaktest.Check(t)
+	n := newNode(t, "", false)
+	r := newRig(t)
+	r.run(config(servers(n)))
+	other, err := devca.New(devca.ECDSA, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		if _, err := r.tryTLS("mqtts", func(cfg *tls.Config) { cfg.RootCAs, cfg.MaxVersion = other.Pool(), version }); err == nil {
+			t.Fatal("a handshake with an unknown authority succeeded")
+		}
+		eventually(t, "an alert counted", func() bool { return r.listener("mqtts").Failures[handshake.Alert.String()] == uint64(i+1) })
+	}
+	t.Run("openssl", func(t *testing.T) {
+		openssl := peertest.Path(t, "openssl", "openssl")
+		r.writeFile("other.pem", string(other.CertPEM()))
+		for i, version := range []string{"-tls1_2", "-tls1_3"} {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, openssl, "s_client", "-connect", r.Addr("mqtts"), version, "-verify_return_error", "-CAfile", filepath.Join(r.dir, "other.pem"))
+			if err := cmd.Run(); err == nil {
+				t.Fatal("openssl trusted an unknown authority")
+			}
+			eventually(t, "an alert counted for "+version, func() bool { return r.listener("mqtts").Failures[handshake.Alert.String()] == uint64(i+3) })
+		}
+	})
+}
+
+// Two sides that disagree about the PROXY header are the commonest mistake of a change-over: the reason says so.
+func TestServersThatReject(t *testing.T) {
+	tests := []struct{ name, backend, hint string }{
+		{"it expects a header", "    send_proxy: none\n", "does it expect a PROXY header?"},
+		{"it expects none", "    send_proxy: v2\n", "does it expect no PROXY header?"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			leaktest.Check(t)
+			n := raw(t, func(c net.Conn) { c.Read(make([]byte, 1)); c.Close() })
+			r := newRig(t)
+			r.run(config("    check: {type: none}\n" + tt.backend + servers(n)))
+			c := r.dial("mqtt")
+			send(t, c, connectPacket)
+			expectEnd(t, c)
+			c.Close()
+			eventually(t, "a rejected connection", func() bool { return r.ended("mqtt", lb.ServerRejected) == 1 })
+			eventually(t, "its line", func() bool { return strings.Contains(r.log.String(), tt.hint) })
 		})
 	}
 }

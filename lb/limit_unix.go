@@ -10,20 +10,24 @@ import (
 	"github.com/mqttlb/mqttlb/lb/config"
 )
 
-// reserve is how many descriptors are kept for what is not a connection: files, the admin API's clients,
-// resolvers, the runtime.
-const reserve = 100
+// spareDescriptors is how many descriptors are kept for what is not a connection: files, the admin API's clients,
+// resolvers, the runtime. Of a small limit it is a quarter.
+const spareDescriptors = 100
 
-// sessionLimit is how many connections the process has descriptors for: two each (HAProxy
-// derives its maxconn from ulimit -n the same way: configuration manual, section 3.2, maxconn).
+// sessionLimit is how many connections the process has descriptors for, two each; 0 = more than could come (HAProxy
+// derives its maxconn from ulimit -n the same way: configuration manual, section 3.2, maxconn). It is negative when there
+// are none.
 func sessionLimit(cfg *config.Config) int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > math.MaxInt32 {
-		return 0 // no limit that could be reached
+		return 0
 	}
-	others := reserve + len(cfg.Listeners)
+	others := min(spareDescriptors, int(limit.Cur)/4) + len(cfg.Listeners)
 	for _, b := range cfg.Backends {
 		others += len(b.Servers) // a probe each
 	}
-	return max(1, (int(limit.Cur)-others)/2)
+	if n := (int(limit.Cur) - others) / 2; n > 0 {
+		return n
+	}
+	return -1
 }

@@ -1,11 +1,9 @@
 package lb
 
 import (
-	"log/slog"
 	"maps"
 	"slices"
 	"sync"
-	"time"
 )
 
 // A liveSet is the connections that are open. It may be used from any goroutine; the zero set is empty.
@@ -67,39 +65,4 @@ func (l *liveSet) drained() <-chan struct{} {
 	}
 	l.empty = empty
 	return empty
-}
-
-// maxLines bounds the lines about single failed connections, each second: an attack must not fill the disk.
-const maxLines = 100
-
-// A lineLimit lets maxLines through each second and tells how many it did not. It may be used from any goroutine.
-type lineLimit struct {
-	mu      sync.Mutex // guards the fields below
-	second  int64
-	passed  int
-	dropped int
-}
-
-func (l *lineLimit) allow(log *slog.Logger, now time.Time) bool {
-	ok, dropped := l.count(now.Unix())
-	if dropped > 0 {
-		log.Warn("lines about ended connections left out: too many a second", "lines", dropped)
-	}
-	return ok
-}
-
-// count counts one line, and returns how many were dropped in the second before when a new one begins.
-func (l *lineLimit) count(second int64) (ok bool, dropped int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if second != l.second {
-		dropped = l.dropped
-		l.second, l.passed, l.dropped = second, 0, 0
-	}
-	if l.passed == maxLines {
-		l.dropped++
-		return false, dropped
-	}
-	l.passed++
-	return true, dropped
 }

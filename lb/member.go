@@ -33,9 +33,9 @@ func newMember(backend, server string) *member {
 }
 
 // observe gives m its series; a configuration that is refused leaves none behind.
-func (m *member) observe(metrics *Metrics) {
-	m.connectSeconds = metrics.connect.WithLabelValues(m.backend, m.server)
-	m.checkSeconds = metrics.check.WithLabelValues(m.backend, m.server)
+func (m *member) observe(h *Histograms) {
+	m.connectSeconds = h.connect.WithLabelValues(m.backend, m.server)
+	m.checkSeconds = h.check.WithLabelValues(m.backend, m.server)
 }
 
 // key is the member's name towards health.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/mqttlb/mqttlb/internal/listen"
 )
@@ -19,9 +18,9 @@ func (c *conn) readProxy(context.Context) error {
 	if !c.f.trusted(c.peer.Addr()) {
 		return refuse(Refused, fmt.Errorf("%s is not among trusted_proxies", c.peer.Addr()))
 	}
-	header, client, err := listen.ReadProxy(c.raw, time.Now().Add(c.f.timeout))
+	header, client, err := listen.ReadProxy(c.raw, c.deadline())
 	switch {
-	case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF):
 		return refuse(ClientClose, nil) // the other proxy's health check: connected and left
 	case errors.Is(err, listen.ErrNoProxy):
 		return refuse(ProxyHeader, errors.New("no PROXY header: let the proxy send one, or turn accept_proxy off"))

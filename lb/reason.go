@@ -12,12 +12,13 @@ const (
 	ServerClose                      // the server closed first
 	ServerReset                      // the server's socket failed
 	ServerTimeout                    // nothing from the server for server_timeout, or never a CONNACK
+	ServerRejected                   // protocol mqtt: the server ended it without a byte, as when one side expects a PROXY header
 	Refused                          // before: by policy, as a stranger who is not among trusted_proxies
 	ProxyHeader                      // before: accept_proxy, and no valid PROXY header in time
 	HandshakeFailed                  // before: TLS; mqttlb_tls_handshake_failures_total says why
 	NotMQTT                          // before: the first packet is no CONNECT
 	ConnectTooLarge                  // before: the CONNECT is larger than any that makes sense
-	MQTTConnectTimeout               // before: no whole CONNECT in time
+	MQTTConnectTimeout               // before: no whole CONNECT in time, though TLS was complete or not asked for
 	NoServer                         // before: no server is usable
 	DialFailed                       // before: every server that was tried refused
 	NoDescriptors                    // before: the process has no descriptor left to reach a server with
@@ -31,7 +32,8 @@ const (
 var reasonNames = [reasons]string{
 	ClientClose: "client_close", ClientReset: "client_reset", ClientTimeout: "client_timeout",
 	ServerClose: "server_close", ServerReset: "server_reset", ServerTimeout: "server_timeout",
-	Refused: "refused", ProxyHeader: "proxy_header", HandshakeFailed: "handshake_failed",
+	ServerRejected: "server_rejected",
+	Refused:        "refused", ProxyHeader: "proxy_header", HandshakeFailed: "handshake_failed",
 	NotMQTT: "not_mqtt", ConnectTooLarge: "connect_too_large", MQTTConnectTimeout: "mqtt_connect_timeout",
 	NoServer: "no_server", DialFailed: "dial_failed", NoDescriptors: "no_descriptors",
 	MarkedDown: "marked_down", ServerRemoved: "server_removed", Drained: "drained", Stopped: "stopped",
@@ -66,27 +68,3 @@ func (r *refusal) Error() string {
 }
 
 func (r *refusal) Unwrap() error { return r.err }
-
-// A HandshakeFailure says why a TLS handshake failed: the label "reason" of
-// mqttlb_tls_handshake_failures_total, a closed list.
-type HandshakeFailure uint8
-
-// The failures of a handshake.
-const (
-	FailureTimeout     HandshakeFailure = iota // not complete within handshake_timeout
-	FailureClosed                              // the client left in the middle
-	FailureNotTLS                              // the client speaks something else: plain MQTT, HTTP
-	FailureVersion                             // the client is older than min_version
-	FailureCertificate                         // the client's certificate is missing, not trusted or revoked
-	FailureAlert                               // the client ended it with an alert: it does not trust our certificate, say
-	FailureProtocol                            // no cipher suite or ALPN protocol in common, or a malformed message
-	handshakeFailures                          // how many there are
-)
-
-var failureNames = [handshakeFailures]string{
-	FailureTimeout: "timeout", FailureClosed: "closed", FailureNotTLS: "not_tls", FailureVersion: "version",
-	FailureCertificate: "certificate", FailureAlert: "alert", FailureProtocol: "protocol",
-}
-
-// String returns the failure as metrics and logs show it.
-func (f HandshakeFailure) String() string { return failureNames[f] }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"net"
-	"slices"
+	"io/fs"
+	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/mqttlb/mqttlb/lb/config"
@@ -82,16 +80,16 @@ func (s *Server) reload(ctx context.Context, by Trigger) (config.Change, error) 
 	s.history.note(err == nil, time.Now())
 	switch {
 	case err != nil:
-		s.log.Error("configuration refused, the old one goes on", "trigger", string(by), "config", s.path)
+		s.log.Error("configuration refused: the old one goes on", "trigger", string(by), "config", s.path)
 		for _, line := range problemLines(err) {
-			s.log.Error("configuration refused because", "problem", line)
+			s.log.Error("configuration refused", "trigger", string(by), "problem", line)
 		}
 	case change.Empty():
 		s.log.Info("configuration read again, nothing to do", "trigger", string(by))
 	default:
 		s.log.Info("configuration applied", "trigger", string(by), "config", s.path)
 		for _, line := range change.Lines() {
-			s.log.Info("configuration changed", "change", line)
+			s.log.Info("configuration applied", "trigger", string(by), "change", line)
 		}
 	}
 	return change, err
@@ -103,6 +101,10 @@ func (s *Server) apply(ctx context.Context) (config.Change, error) {
 	defer s.changing.Unlock()
 	if s.isStopping() {
 		return config.Change{}, ErrStopping
+	}
+	if info, err := os.Stat(s.path); err == nil && info.Mode()&(fs.ModeNamedPipe|fs.ModeDevice|fs.ModeSocket) != 0 {
+		// Reading it might never end, and the stop would wait for it.
+		return config.Change{}, config.Problems{{File: s.path, What: "is no longer a regular file: it cannot be read again"}}
 	}
 	cfg, err := config.Load(s.path)
 	s.watcher.Follow(cfg, err)
@@ -124,34 +126,45 @@ func (s *Server) apply(ctx context.Context) (config.Change, error) {
 	}
 	s.commit(g, opened)
 	s.endRemoved(old, g)
+	s.warnUncovered(old, g)
 	return change, nil
 }
 
-// commit makes g the current generation. It cannot fail.
+// commit makes g the current generation. It cannot fail. What is new is known before anybody can use it, and
+// what left is forgotten after nobody new can.
 func (s *Server) commit(g *generation, opened []*port) {
+	if places := sessionLimit(g.cfg); places != 0 {
+		// Each listener waits for its next connection with a place in hand, and no descriptor yet.
+		s.descriptors.Set(max(places, 1) + len(g.frontends))
+	}
 	s.closePorts(func(p *port) bool { return g.byKey[p.key] == nil })
 	for _, f := range g.frontends {
-		f.door.gate.setLimit(f.cfg.MaxConnections)
-		if f.revoked != nil && len(f.revoked.Uncovered()) > 0 {
-			s.log.Warn("client_ca has authorities that client_crl has no list of: their clients are refused", "listener", f.cfg.Name, "authorities", f.revoked.Uncovered())
-		}
+		f.door.gate.Set(f.cfg.MaxConnections)
 	}
-	s.mu.Lock()
-	s.known.keep(g, s.metrics)
-	s.mu.Unlock()
+	s.know(g)
 	s.current.Store(g)
+	s.forget(g)
 	s.monitor.Set(g.targets())
 	for _, m := range g.members {
 		s.syncHealth(m)
 	}
-	for _, p := range opened {
-		s.mu.Lock()
-		s.ports[p.key] = p
-		s.mu.Unlock()
-		s.start(p)
-	}
+	s.followPorts(g, opened)
 	if s.level != nil {
 		s.level.Set(g.cfg.Log.Level)
+	}
+}
+
+// warnUncovered tells of authorities whose clients are all refused, because client_crl has no list of theirs. Old is
+// nil at the start.
+func (s *Server) warnUncovered(old, g *generation) {
+	for _, f := range g.frontends {
+		before := old.frontend(f.cfg.Name)
+		if f.revoked == nil || before != nil && before.clientTrust == f.clientTrust {
+			continue
+		}
+		if list := f.revoked.Uncovered(); len(list) > 0 {
+			s.log.Warn("client_crl has no list of these authorities of client_ca: their clients are refused", "listener", f.cfg.Name, "authorities", list)
+		}
 	}
 }
 
@@ -169,19 +182,6 @@ func (s *Server) endRemoved(old, g *generation) {
 	}
 }
 
-// closePorts closes the ports that gone names, and waits until they accept nobody.
-func (s *Server) closePorts(gone func(*port) bool) {
-	s.mu.Lock()
-	closing := slices.DeleteFunc(slices.Collect(maps.Values(s.ports)), func(p *port) bool { return !gone(p) })
-	for _, p := range closing {
-		delete(s.ports, p.key)
-	}
-	s.mu.Unlock()
-	for _, p := range closing {
-		p.close()
-	}
-}
-
 func (s *Server) isStopping() bool {
 	select {
 	case <-s.stopping:
@@ -189,21 +189,6 @@ func (s *Server) isStopping() bool {
 	default:
 		return false
 	}
-}
-
-// explainBusy says of a port that cannot be opened what is different when it is this process that
-// has it: a listener that moves to another address of the same port would need it twice.
-func (s *Server) explainBusy(err error, f *frontend) string {
-	_, want, _ := net.SplitHostPort(f.cfg.Listen)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.ports {
-		if _, have, _ := net.SplitHostPort(p.socket.Addr().String()); have == want && errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Sprintf("listen on %s: this process listens on %s until the reload is done, and the two exclude each other: "+
-				"restart it, or reload twice, with another port in between", f.cfg.Listen, p.socket.Addr())
-		}
-	}
-	return err.Error()
 }
 
 // problemLines takes an error apart for the log, a line each.
@@ -219,12 +204,12 @@ func problemLines(err error) []string {
 	return lines
 }
 
-// A reloadHistory is how the last reload ended, and when one last succeeded: the start counts.
-// It may be used from any goroutine.
+// A reloadHistory is how the last reload ended, and when one last succeeded; the start counts as one. It may be used from
+// any goroutine.
 type reloadHistory struct {
 	mu        sync.Mutex // guards the fields below
 	failed    bool
-	succeeded time.Time // zero: at the start
+	succeeded time.Time
 }
 
 func (h *reloadHistory) note(ok bool, at time.Time) {
@@ -236,11 +221,8 @@ func (h *reloadHistory) note(ok bool, at time.Time) {
 	}
 }
 
-func (h *reloadHistory) read(start time.Time) (ok bool, succeeded time.Time) {
+func (h *reloadHistory) read() (ok bool, succeeded time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.succeeded.IsZero() {
-		return !h.failed, start
-	}
 	return !h.failed, h.succeeded
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -26,8 +27,9 @@ func TestReloadsDropNobody(t *testing.T) {
 	leaktest.Check(t)
 	a, b, extra := newNode(t, "", false), newNode(t, "", false), newNode(t, "", false)
 	r := newRig(t)
-	// Nobody speaks while the crowd gathers and no timeout is to disturb.
-	text := strings.ReplaceAll(config(quickChecks+servers(a, b)), "connections: all", "connections: none")
+	// Nobody speaks while the crowd gathers: with "auto" the first would be cut off after 100 s, as the keep alive is 60 s.
+	text := strings.NewReplacer("connections: all", "connections: none", "backend: nodes", "backend: nodes, client_timeout: 1h").
+		Replace(config(quickChecks + servers(a, b)))
 	r.run(text)
 	clients := r.gather(crowd)
 
@@ -60,7 +62,7 @@ func TestReloadsDropNobody(t *testing.T) {
 			got := make([]byte, len(word))
 			if _, err := c.Write([]byte(word)); err != nil {
 				t.Errorf("client %d was dropped: %v", i, err)
-			} else if _, err := readFull(c, got); err != nil || string(got) != word {
+			} else if _, err := io.ReadFull(c, got); err != nil || string(got) != word {
 				t.Errorf("client %d read %q, %v", i, got, err)
 			}
 		})
@@ -89,7 +91,7 @@ func (r *rig) gather(n int) []*tls.Conn {
 			answer := make([]byte, len(connack))
 			if _, err := c.Write([]byte(connectPacket)); err != nil {
 				r.t.Error(err)
-			} else if _, err := readFull(c, answer); err != nil || string(answer) != connack {
+			} else if _, err := io.ReadFull(c, answer); err != nil || string(answer) != connack {
 				r.t.Errorf("client %d: %q, %v", i, answer, err)
 			}
 			clients[i] = c
@@ -259,6 +261,38 @@ func TestCertificateRotation(t *testing.T) {
 	eventually(t, "the new certificate", func() bool { return serial() == issued.Cert.SerialNumber.String() })
 	send(t, c, "still here")
 	expect(t, c, "still here")
+}
+
+// A certificate that expires while it is served must not stand in the way of whatever else has to be changed.
+func TestExpiredCertificateDoesNotBlockReloads(t *testing.T) {
+	leaktest.Check(t)
+	n := newNode(t, "", false)
+	r := newRig(t)
+	short, err := r.ca.Issue(devca.Options{NotAfter: time.Now().Add(3 * time.Second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pem, err := short.PEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.writeFile("certs/server.pem", string(pem))
+	r.run(config(servers(n)))
+	eventually(t, "the certificate expired", func() bool { return time.Now().After(short.Cert.NotAfter) })
+	if err := lb.Check(r.path); err == nil || !strings.Contains(err.Error(), "expired") {
+		t.Errorf("check says %v, want that it has expired", err)
+	}
+	r.write(config(servers(n) + "      - {name: n2, address: \"127.0.0.1:9\"}\n"))
+	if _, err := r.Reload(t.Context(), lb.API); err != nil {
+		t.Fatalf("an unchanged certificate that has expired refused a reload: %v", err)
+	}
+	if got := len(r.Status().Backends[0].Servers); got != 2 {
+		t.Errorf("%d servers, want 2", got)
+	}
+	r.write(strings.Replace(config(servers(n)), "tls: {", "tls: {min_version: \"1.3\", ", 1))
+	if _, err := r.Reload(t.Context(), lb.API); err == nil {
+		t.Error("a TLS section that was changed was applied with an expired certificate")
+	}
 }
 
 func TestResumptionSurvivesReloads(t *testing.T) {

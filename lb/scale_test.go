@@ -2,6 +2,7 @@ package lb_test
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"os"
 	"runtime"
@@ -67,7 +68,7 @@ func (r *rig) visit(n int) {
 			answer := make([]byte, len(connack))
 			if _, err := c.Write([]byte(connectPacket)); err != nil {
 				r.t.Error(err)
-			} else if _, err := readFull(c, answer); err != nil {
+			} else if _, err := io.ReadFull(c, answer); err != nil {
 				r.t.Error(err)
 			}
 			if i%7 != 0 {

@@ -3,7 +3,7 @@ package lb
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
+	"errors"
 	"io"
 	"log/slog"
 	"runtime"
@@ -15,12 +15,15 @@ import (
 
 	"github.com/mqttlb/mqttlb/health"
 	"github.com/mqttlb/mqttlb/lb/config"
+	"github.com/mqttlb/mqttlb/lb/handshake"
+	"github.com/mqttlb/mqttlb/lb/limit"
 	"github.com/mqttlb/mqttlb/lb/relay"
 )
 
 // Options are what a Server needs from its surroundings.
 type Options struct {
-	Path string // of the configuration
+	Path   string         // of the configuration
+	Config *config.Config // what was loaded from Path already; nil: New loads it
 
 	Log   *slog.Logger   // nil: none
 	Level *slog.LevelVar // follows log.level; nil: nobody cares
@@ -48,22 +51,22 @@ type relayer interface {
 
 // A Server is one load balancer. Its methods may be called from any goroutine.
 type Server struct {
-	path    string
-	log     *slog.Logger
-	level   *slog.LevelVar
-	onState func(State)
-	relay   relayer
-	monitor *health.Monitor
-	metrics *Metrics
-	nonce   string // part of the names of connections
-	started time.Time
+	path       string
+	log        *slog.Logger
+	level      *slog.LevelVar
+	onState    func(State)
+	relay      relayer
+	monitor    *health.Monitor
+	histograms *Histograms
+	nonce      string // part of the names of connections
+	started    time.Time
 
 	current     atomic.Pointer[generation]
-	descriptors gate // two for each connection
-	computing   gate // handshakes
+	descriptors limit.Gate // two for each connection
+	computing   limit.Gate // handshakes
 	live        liveSet
 	lastID      atomic.Uint64
-	lines       lineLimit
+	lines       limit.Rate
 
 	watcher  *config.Watcher
 	requests chan reloadRequest
@@ -77,39 +80,44 @@ type Server struct {
 
 	mu    sync.Mutex // guards the fields below
 	known registry
-	ports map[string]*port // by key; changed by Run's goroutines alone
+	ports map[string]*port // by key; written with changing held as well, so that either is enough to read
 }
 
-// New reads and checks the configuration and all that it names. It opens nothing and starts nothing. The
-// error lists every problem; it is a config.Problems when the files are at fault.
+// New reads and checks the configuration and all that it names. It opens nothing and starts nothing. The error is a
+// config.Problems: every problem of the file, or, when it has none, of the certificates and other files that it names.
 func New(o Options) (*Server, error) {
-	s := &Server{
-		path:     o.Path,
-		log:      o.Log,
-		level:    o.Level,
-		onState:  o.OnState,
-		relay:    relay.Copy{},
-		metrics:  newMetrics(),
-		nonce:    rand.Text()[:10],
-		started:  time.Now(),
-		requests: make(chan reloadRequest),
-		ready:    make(chan struct{}),
-		stopping: make(chan struct{}),
-		known:    newRegistry(),
-		ports:    make(map[string]*port),
+	cfg := o.Config
+	if cfg == nil {
+		var err error
+		if cfg, err = config.Load(o.Path); err != nil {
+			return nil, err
+		}
 	}
+	s := &Server{
+		path:       o.Path,
+		log:        o.Log,
+		level:      o.Level,
+		onState:    o.OnState,
+		relay:      relay.Copy{},
+		histograms: newHistograms(),
+		nonce:      rand.Text()[:10],
+		started:    time.Now(),
+		requests:   make(chan reloadRequest),
+		ready:      make(chan struct{}),
+		stopping:   make(chan struct{}),
+		known:      newRegistry(),
+		ports:      make(map[string]*port),
+		lines:      limit.Rate{Most: maxLines},
+	}
+	s.history.succeeded = s.started
 	if s.log == nil {
 		s.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	if s.onState == nil {
 		s.onState = func(State) {}
 	}
-	s.computing.setLimit(computingPerCPU * runtime.GOMAXPROCS(0))
+	s.computing.Set(handshake.PerCPU * runtime.GOMAXPROCS(0))
 	s.monitor = health.New(health.Options{Log: s.log, OnChange: s.healthChanged, OnResult: s.checked})
-	cfg, err := config.Load(o.Path)
-	if err != nil {
-		return nil, err
-	}
 	g, err := s.prepare(cfg, time.Now())
 	if err != nil {
 		return nil, err
@@ -135,8 +143,8 @@ func (s *Server) Config() *config.Config { return s.generation().cfg }
 // AdminToken is the bearer token of the admin API; nil when it wants none. The caller must not change it.
 func (s *Server) AdminToken() []byte { return s.generation().token }
 
-// Metrics are the histograms of the process.
-func (s *Server) Metrics() *Metrics { return s.metrics }
+// Histograms are the distributions that the process observes.
+func (s *Server) Histograms() *Histograms { return s.histograms }
 
 // Ready is closed when every listener accepts.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
@@ -144,16 +152,19 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Run serves until ctx is done. Then it stops gracefully: it accepts nobody, lets sessions end by themselves for half
 // of shutdown_timeout, ends those that are left in turn over the other half, so that their
 // devices do not come back to the next load balancer all at once, and returns when everything is closed.
-// It fails only when a listener cannot be opened. It is called once.
+// It fails only when a listener cannot be opened, or the process has no descriptors to speak of. It is called once.
 func (s *Server) Run(ctx context.Context) error {
 	g := s.generation()
 	opened, err := s.openPorts(ctx, g)
 	if err != nil {
 		return err
 	}
-	limit := sessionLimit(g.cfg)
-	s.descriptors.setLimit(limit)
+	if sessionLimit(g.cfg) < 0 {
+		closeAll(opened)
+		return errors.New("the process may open too few descriptors for anybody to connect: raise LimitNOFILE (ulimit -n)")
+	}
 	s.commit(g, opened)
+	s.warnUncovered(nil, g)
 
 	background, end := context.WithCancel(context.WithoutCancel(ctx)) // checks go on while sessions drain
 	defer end()
@@ -161,17 +172,15 @@ func (s *Server) Run(ctx context.Context) error {
 	tasks.Go(func() error { return s.monitor.Run(background) })
 	tasks.Go(func() error { return s.watcher.Run(background) })
 	tasks.Go(func() error { return s.reloads(background) })
+	tasks.Go(func() error { s.watchExpiry(background); return nil })
 
-	s.log.Info("serving", "config", s.path, "listeners", s.addresses(), "most_connections", limit)
+	s.log.Info("serving", "config", s.path, "listeners", s.addresses(), "most_connections", sessionLimit(g.cfg))
 	s.tell(Serving)
 	close(s.ready)
 	<-ctx.Done()
 	s.stop()
 	end()
-	if err := tasks.Wait(); err != nil {
-		return fmt.Errorf("run the load balancer: %w", err)
-	}
-	return nil
+	return tasks.Wait()
 }
 
 // tell calls onState; a reload that ends while the process stops has nothing to say.
@@ -181,30 +190,6 @@ func (s *Server) tell(state State) {
 	if state == Stopping || !s.isStopping() {
 		s.onState(state)
 	}
-}
-
-// openPorts opens what g listens on and no port has yet. When one fails, none is left open.
-func (s *Server) openPorts(ctx context.Context, g *generation) ([]*port, error) {
-	var opened []*port
-	var problems config.Problems
-	for i, f := range g.frontends {
-		if _, open := s.ports[portKey(f.cfg)]; open {
-			continue
-		}
-		p, err := openPort(ctx, f)
-		if err != nil {
-			problems = append(problems, g.cfg.Problem(fmt.Sprintf("listeners[%d].listen", i), s.explainBusy(err, f)))
-			continue
-		}
-		opened = append(opened, p)
-	}
-	if len(problems) > 0 {
-		for _, p := range opened {
-			p.socket.Close()
-		}
-		return nil, problems
-	}
-	return opened, nil
 }
 
 // Addr is the address that a listener is bound to; empty when there is no such listener or Run has not

@@ -2,13 +2,14 @@ package lb
 
 import (
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/mqttlb/mqttlb/certs"
 	"github.com/mqttlb/mqttlb/health"
 	"github.com/mqttlb/mqttlb/lb/config"
+	"github.com/mqttlb/mqttlb/lb/handshake"
 	"github.com/mqttlb/mqttlb/lb/relay"
 )
 
@@ -45,7 +46,7 @@ type ListenerStatus struct {
 	BytesIn        uint64            `json:"bytes_in"`        // from clients, TLS taken off
 	BytesOut       uint64            `json:"bytes_out"`       // to clients
 	Handshakes     []HandshakeStatus `json:"tls_handshakes,omitempty"`
-	Failures       map[string]uint64 `json:"tls_handshake_failures,omitempty"` // by HandshakeFailure
+	Failures       map[string]uint64 `json:"tls_handshake_failures,omitempty"` // by handshake.Failure
 	Certificates   []CertStatus      `json:"certificates,omitempty"`
 	CRLNextUpdate  *time.Time        `json:"client_crl_next_update,omitempty"` // when the first list of client_crl is out of date
 }
@@ -65,7 +66,7 @@ type CertStatus struct {
 	KeyType  string    `json:"key_type"`
 }
 
-// BackendStatus is one backend.
+// BackendStatus is one backend, or what is left of one that was removed while servers of it have sessions: Removed alone.
 type BackendStatus struct {
 	Name    string         `json:"name"`
 	Balance string         `json:"balance"`
@@ -101,6 +102,8 @@ type CheckStatus struct {
 	At        time.Time `json:"at"`
 	LatencyMS float64   `json:"latency_ms"`
 	Health    int       `json:"health"` // 0 … rise+fall−1
+	Rise      int       `json:"rise"`
+	Fall      int       `json:"fall"`
 }
 
 // Status returns what the process is doing. It is a copy: the caller owns it.
@@ -111,18 +114,18 @@ func (s *Server) Status() Status {
 		Started: s.started, UptimeSeconds: now.Sub(s.started).Seconds(),
 		Config: s.path, ConfigHash: g.cfg.Hash, Stopping: s.isStopping(),
 	}
-	st.LastReload.Successful, st.LastReload.SucceededAt = s.history.read(s.started)
+	st.LastReload.Successful, st.LastReload.SucceededAt = s.history.read()
 	for _, f := range g.frontends {
 		st.Listeners = append(st.Listeners, s.listenerStatus(f))
 	}
 	for _, p := range g.pools {
-		b := BackendStatus{Name: p.cfg.Name, Balance: p.cfg.Balance, Usable: p.anyUsable()}
+		b := BackendStatus{Name: p.cfg.Name, Balance: p.cfg.Balance, Usable: p.anyUsable(), Servers: []ServerStatus{}}
 		for i := range p.members {
 			b.Servers = append(b.Servers, s.serverStatus(p, i))
 		}
-		b.Removed = s.removed(g, p.cfg.Name)
 		st.Backends = append(st.Backends, b)
 	}
+	s.addRemoved(&st, g)
 	return st
 }
 
@@ -133,7 +136,7 @@ func (s *Server) listenerStatus(f *frontend) ListenerStatus {
 		TLS: f.tls != nil, Connections: d.connections.Load(), MaxConnections: f.cfg.MaxConnections,
 		Ended: make(map[string]uint64, reasons),
 	}
-	l.Accepting = l.Address != "" && !d.paused.Load()
+	l.Accepting = l.Address != "" && d.accepts(time.Now())
 	l.BytesIn, l.BytesOut = transferred(&d.traffic)
 	for r := range reasons {
 		l.Ended[r.String()] = d.ended[r].Load()
@@ -141,8 +144,8 @@ func (s *Server) listenerStatus(f *frontend) ListenerStatus {
 	if f.tls == nil {
 		return l
 	}
-	l.Failures = make(map[string]uint64, handshakeFailures)
-	for i := range handshakeFailures {
+	l.Failures = make(map[string]uint64, handshake.Failures)
+	for i := range handshake.Failures {
 		l.Failures[i.String()] = d.failures[i].Load()
 	}
 	for v, name := range tlsVersionNames {
@@ -171,7 +174,7 @@ func (s *Server) serverStatus(p *pool, i int) ServerStatus {
 	known, _ := s.monitor.Status(m.key())
 	st := ServerStatus{
 		Name: srv.Name, Address: srv.Address, State: stateOf(srv, m), Up: m.up.Load(), Since: known.Since,
-		Check:  checkStatus(known),
+		Check:  checkStatus(known, p.cfg.Check),
 		Checks: make(map[string]uint64, len(m.checks)),
 		Weight: srv.Weight, Backup: srv.Backup,
 		Active: m.active.Load(), Total: m.total.Load(), ConnectErrors: m.connectErrors.Load(),
@@ -185,21 +188,24 @@ func (s *Server) serverStatus(p *pool, i int) ServerStatus {
 	return st
 }
 
-// removed lists the servers of a backend that g does not have and that have sessions.
-func (s *Server) removed(g *generation, backend string) []ServerStatus {
+// addRemoved adds the servers that g does not have and that have sessions, to their backends, or to what is left of them.
+func (s *Server) addRemoved(st *Status, g *generation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var list []ServerStatus
-	for key, m := range s.known.members {
-		if m.backend != backend || g.members[key] != nil || m.active.Load() == 0 {
+	for _, key := range slices.Sorted(maps.Keys(s.known.members)) {
+		m := s.known.members[key]
+		if g.members[key] != nil || m.active.Load() == 0 {
 			continue
 		}
-		st := ServerStatus{Name: m.server, Active: m.active.Load(), Total: m.total.Load(), ConnectErrors: m.connectErrors.Load()}
-		st.BytesIn, st.BytesOut = transferred(&m.traffic)
-		list = append(list, st)
+		i := slices.IndexFunc(st.Backends, func(b BackendStatus) bool { return b.Name == m.backend })
+		if i < 0 {
+			i = len(st.Backends)
+			st.Backends = append(st.Backends, BackendStatus{Name: m.backend, Servers: []ServerStatus{}})
+		}
+		left := ServerStatus{Name: m.server, Active: m.active.Load(), Total: m.total.Load(), ConnectErrors: m.connectErrors.Load()}
+		left.BytesIn, left.BytesOut = transferred(&m.traffic)
+		st.Backends[i].Removed = append(st.Backends[i].Removed, left)
 	}
-	slices.SortFunc(list, func(a, b ServerStatus) int { return strings.Compare(a.Name, b.Name) })
-	return list
 }
 
 // stateOf is what the operator has decided, or what health has found out.
@@ -213,12 +219,14 @@ func stateOf(srv config.Server, m *member) string {
 	return "down"
 }
 
-func checkStatus(known health.Status) CheckStatus {
+func checkStatus(known health.Status, spec config.Check) CheckStatus {
 	c := CheckStatus{
 		Last:      known.Last.Outcome.String(),
 		At:        known.Last.At,
 		LatencyMS: float64(known.Last.Latency.Microseconds()) / 1000,
 		Health:    int(known.Health),
+		Rise:      spec.Rise,
+		Fall:      spec.Fall,
 	}
 	if known.Last.Reason != "" {
 		c.Last = known.Last.Reason
@@ -240,7 +248,7 @@ func (s *Server) Unready() []string {
 		switch {
 		case s.Addr(f.cfg.Name) == "":
 			why = append(why, fmt.Sprintf("listener %s is not open yet", f.cfg.Name))
-		case f.door.paused.Load():
+		case !f.door.accepts(time.Now()):
 			why = append(why, fmt.Sprintf("listener %s cannot accept: see the log", f.cfg.Name))
 		}
 	}

@@ -17,8 +17,7 @@ func (s *Server) stop() {
 	}
 	left := s.live.all()
 	for i, c := range left {
-		pause := timeout / 2 / time.Duration(len(left))
-		if waitFor(empty, pause) {
+		if waitFor(empty, timeout/2/time.Duration(len(left))) {
 			break
 		}
 		if i < len(left)-1 {
@@ -28,8 +27,8 @@ func (s *Server) stop() {
 	for _, c := range s.live.all() {
 		c.close(Stopped)
 	}
-	<-empty // every close above ends within the deadline of a TLS alert, 5 s
-	s.log.Info("stopped", "closed", len(left))
+	<-empty // within 5 s, the deadline of a TLS alert, or connect_timeout, that of a server's first bytes
+	s.log.Info("stopped", "left_at_half_time", len(left))
 }
 
 // stopAccepting closes every port; a reload that is under way is waited for, and none comes after it.

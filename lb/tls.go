@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -9,56 +10,94 @@ import (
 
 	"github.com/mqttlb/mqttlb/certs"
 	"github.com/mqttlb/mqttlb/lb/config"
+	"github.com/mqttlb/mqttlb/lb/handshake"
 )
 
-// clientAuth is what the values of tls.client_auth mean (HAProxy: bind's verify).
-var clientAuth = map[string]tls.ClientAuthType{
-	config.ClientAuthNone:     tls.NoClientCert,
-	config.ClientAuthOptional: tls.VerifyClientCertIfGiven,
-	config.ClientAuthRequire:  tls.RequireAndVerifyClientCert,
+// clientAuth is what a value of tls.client_auth means (HAProxy: bind's verify).
+func clientAuth(name string) tls.ClientAuthType {
+	switch name {
+	case config.ClientAuthNone:
+		return tls.NoClientCert
+	case config.ClientAuthOptional:
+		return tls.VerifyClientCertIfGiven
+	}
+	return tls.RequireAndVerifyClientCert
 }
 
-// loadTLS loads what the listener's tls section names; path is the section's in the configuration.
-func (f *frontend) loadTLS(cfg *config.Config, path string, now time.Time) config.Problems {
+// A tlsSection is the tls section of one listener, to be loaded.
+type tlsSection struct {
+	cfg  *config.Config
+	path string    // of the section in the configuration
+	now  time.Time // when what it names is to be valid
+}
+
+func (t tlsSection) problem(field string, err error) config.Problem {
+	return t.cfg.Problem(t.path+"."+field, err.Error())
+}
+
+// terminate loads the listener's TLS. Where nothing of it has changed it goes on with what before has, nil for a new
+// listener: session ticket keys live in the tls.Config, and with them the resumption of every client. That holds for what
+// has expired since it was loaded, too: it is logged, and no reason to refuse whatever else the operator changes.
+func (s *Server) terminate(f, before *frontend, section tlsSection) config.Problems {
+	problems := f.loadTLS(section)
+	if before == nil || before.tls == nil {
+		return problems
+	}
+	if len(problems) > 0 {
+		section.now = before.validAt
+		if len(f.loadTLS(section)) > 0 || !sameTLS(before, f) {
+			return problems
+		}
+		for _, p := range problems {
+			s.log.Error("what is served has expired since it was loaded", "listener", f.cfg.Name, "problem", p.String())
+		}
+	}
+	if sameTLS(before, f) {
+		f.tls, f.certs, f.revoked, f.validAt = before.tls, before.certs, before.revoked, section.now
+	}
+	return nil
+}
+
+// loadTLS loads what the section names.
+func (f *frontend) loadTLS(section tlsSection) config.Problems {
 	var problems config.Problems
 	spec := f.cfg.TLS
-	f.tls = &tls.Config{
+	f.validAt, f.clientTrust, f.revoked = section.now, "", nil
+	f.tls = handshake.Prepare(&tls.Config{
 		MinVersion: spec.MinVersion,
 		NextProtos: spec.ALPN,
-		ClientAuth: clientAuth[spec.ClientAuth],
-
-		GetConfigForClient: greet(spec.MinVersion),
-	}
-	set, bad := loadCertificates(cfg, path, spec.Certificates, now)
+		ClientAuth: clientAuth(spec.ClientAuth),
+	})
+	set, bad := loadCertificates(section, spec.Certificates)
 	problems = append(problems, bad...)
 	if set != nil {
 		f.certs = set
 		f.tls.GetCertificate = set.Get
 	}
 	if spec.ClientAuth != config.ClientAuthNone {
-		problems = append(problems, f.loadClientAuth(cfg, path, now)...)
+		problems = append(problems, f.loadClientAuth(section)...)
 	}
 	return problems
 }
 
 // loadCertificates loads the pairs of one listener, each problem with the line of its file's name.
-func loadCertificates(cfg *config.Config, path string, list []config.Certificate, now time.Time) (*certs.Set, config.Problems) {
+func loadCertificates(section tlsSection, list []config.Certificate) (*certs.Set, config.Problems) {
 	pairs := make([]certs.Pair, len(list))
 	for i, c := range list {
 		pairs[i] = certs.Pair{Cert: c.Cert, Key: c.Key}
 	}
-	set, err := certs.Load(pairs, now)
+	set, err := certs.Load(pairs, section.now)
 	if err == nil {
 		return set, nil
 	}
 	var problems config.Problems
 	for _, e := range unjoin(err) {
-		field := path + ".certificates"
+		field := "certificates"
 		var p *certs.Problem
 		if errors.As(e, &p) {
-			field = fmt.Sprintf("%s.certificates[%d].%s", path, p.Pair, fieldOf(p))
+			field = fmt.Sprintf("certificates[%d].%s", p.Pair, fieldOf(p))
 		}
-		problems = append(problems, cfg.Problem(field, e.Error()))
+		problems = append(problems, section.problem(field, e))
 	}
 	return nil, problems
 }
@@ -72,14 +111,14 @@ func fieldOf(p *certs.Problem) string {
 }
 
 // loadClientAuth loads the authorities and the revocation list for client certificates.
-func (f *frontend) loadClientAuth(cfg *config.Config, path string, now time.Time) config.Problems {
+func (f *frontend) loadClientAuth(section tlsSection) config.Problems {
 	var problems config.Problems
 	note := func(field string, err error) {
 		for _, e := range unjoin(err) {
-			problems = append(problems, cfg.Problem(path+"."+field, e.Error()))
+			problems = append(problems, section.problem(field, e))
 		}
 	}
-	cas, err := certs.LoadCAs(f.cfg.TLS.ClientCA, now)
+	cas, err := certs.LoadCAs(f.cfg.TLS.ClientCA, section.now)
 	if err != nil {
 		note("client_ca", err)
 		return problems
@@ -89,7 +128,7 @@ func (f *frontend) loadClientAuth(cfg *config.Config, path string, now time.Time
 	if f.cfg.TLS.ClientCRL == "" {
 		return problems
 	}
-	revoked, err := certs.LoadCRL(f.cfg.TLS.ClientCRL, cas, now)
+	revoked, err := certs.LoadCRL(f.cfg.TLS.ClientCRL, cas, section.now)
 	if err != nil {
 		note("client_crl", err)
 		return problems
@@ -98,18 +137,12 @@ func (f *frontend) loadClientAuth(cfg *config.Config, path string, now time.Time
 	f.clientTrust += revoked.Fingerprint()
 	f.tls.VerifyConnection = func(state tls.ConnectionState) error {
 		if err := revoked.VerifyConnection(state); err != nil {
-			return &untrustedClient{err}
+			return &handshake.Untrusted{Err: err}
 		}
 		return nil
 	}
 	return problems
 }
-
-// An untrustedClient is the error of a client whose certificate is revoked.
-type untrustedClient struct{ err error }
-
-func (e *untrustedClient) Error() string { return e.err.Error() }
-func (e *untrustedClient) Unwrap() error { return e.err }
 
 // unjoin takes errors.Join apart.
 func unjoin(err error) []error {
@@ -124,4 +157,38 @@ func sameTLS(a, b *frontend) bool {
 	x, y := a.cfg.TLS, b.cfg.TLS
 	return a.certs.Fingerprint() == b.certs.Fingerprint() && a.clientTrust == b.clientTrust &&
 		x.MinVersion == y.MinVersion && x.ClientAuth == y.ClientAuth && slices.Equal(x.ALPN, y.ALPN)
+}
+
+// expirySoon is how long before its end a certificate is worth a line each day.
+const expirySoon = 14 * 24 * time.Hour
+
+// warnExpiry logs the certificates that end soon, or have ended.
+func (s *Server) warnExpiry(now time.Time) {
+	for _, f := range s.generation().frontends {
+		if f.certs == nil {
+			continue
+		}
+		for _, leaf := range f.certs.Leaves() {
+			switch left := leaf.NotAfter.Sub(now); {
+			case left < 0:
+				s.log.Error("certificate has expired: clients refuse it", "listener", f.cfg.Name, "subject", leaf.Subject, "not_after", leaf.NotAfter)
+			case left < expirySoon:
+				s.log.Warn("certificate expires soon", "listener", f.cfg.Name, "subject", leaf.Subject, "not_after", leaf.NotAfter)
+			}
+		}
+	}
+}
+
+// watchExpiry is warnExpiry each day until ctx is done.
+func (s *Server) watchExpiry(ctx context.Context) {
+	day := time.NewTicker(24 * time.Hour)
+	defer day.Stop()
+	for {
+		s.warnExpiry(time.Now())
+		select {
+		case <-day.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }

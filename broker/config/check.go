@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mqttlb/mqttlb/internal/redact"
 )
 
 // Bounds that the protocol or the codec sets.
@@ -39,7 +41,7 @@ func (k *checker) failf(path, format string, args ...any) {
 
 func (k *checker) config(c *Config) {
 	if c.Node == "" || len(c.Node) > maxNode || strings.ContainsFunc(c.Node, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		k.failf("node", "%q is not a name of 1 to %d visible ASCII characters", c.Node, maxNode)
+		k.failf("node", "%s is not a name of 1 to %d visible ASCII characters", redact.Quote(c.Node), maxNode)
 	}
 	if len(c.Listeners) == 0 {
 		k.failf("listeners", "is empty; a node needs at least one")
@@ -55,6 +57,9 @@ func (k *checker) config(c *Config) {
 	}
 	if c.API.Listen != "" {
 		k.address("api.listen", c.API.Listen)
+		if c.API.Given && !strings.HasSuffix(c.API.Listen, ":0") { // without, the node does without an API
+			k.unique(addresses, c.API.Listen, "api.listen")
+		}
 	}
 	k.limits(&c.Limits)
 	k.duration("session.max_expiry", c.Session.MaxExpiry, maxExpiry)
@@ -65,13 +70,13 @@ func (k *checker) config(c *Config) {
 	k.missing(c)
 }
 
-// unique notes a value that an earlier listener has as well; seen holds where.
+// unique notes a value that another field may not have as well; seen holds where it is.
 func (k *checker) unique(seen map[string]string, value, path string) {
 	first, again := seen[value]
 	switch {
 	case value == "": // told already
 	case again:
-		k.failf(path, "%q is that of %s as well; it must be unique", value, first)
+		k.failf(path, "%s is that of %s as well; it must be unique", redact.Quote(value), first)
 	default:
 		seen[value] = path
 	}
@@ -94,12 +99,12 @@ func (k *checker) listener(l *Listener, path string) {
 	case WebSocket:
 		k.failf(path+".transport", "WebSocket is not built into this version; delete the listener")
 	default:
-		k.failf(path+".transport", "%q is none of tcp, websocket", l.Transport)
+		k.failf(path+".transport", "%s is none of tcp, websocket", redact.Quote(string(l.Transport)))
 	}
 	switch l.ProxyProtocol {
 	case ProxyNone, ProxyOptional, ProxyRequire, "":
 	default:
-		k.failf(path+".proxy_protocol", "%q is none of none, optional, require", l.ProxyProtocol)
+		k.failf(path+".proxy_protocol", "%s is none of none, optional, require", redact.Quote(string(l.ProxyProtocol)))
 	}
 	if l.TLS != nil && l.TLS.Cert == "" {
 		k.failf(path+".tls.cert", "is missing; write the path of a certificate chain in PEM")
@@ -109,13 +114,13 @@ func (k *checker) listener(l *Listener, path string) {
 func (k *checker) address(path, address string) {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
-		k.failf(path, "%q is not host:port", address)
+		k.failf(path, "%s is not host:port", redact.Quote(address))
 		return
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
-		k.failf(path, "%q has no port between 0 and 65535", address)
+		k.failf(path, "%s has no port between 0 and 65535", redact.Quote(address))
 	} else if strconv.FormatUint(n, 10) != port {
-		k.failf(path, "%q: write the port as %d", address, n)
+		k.failf(path, "%s: write the port as %d", redact.Quote(address), n)
 	}
 }
 

@@ -70,7 +70,7 @@ type Limits struct {
 	MaxConnections int // clients at a time; 0 = no limit
 	MaxPacketSize  int // bytes of a whole packet that a client may send
 	MaxInflight    int // QoS 1 and 2 messages on the way to one client, not acknowledged
-	MaxQueued      int // messages that wait for one client; further ones are dropped
+	MaxQueued      int // messages that wait for one client, of 4 KiB on average or 8 × MaxPacketSize together; further ones are dropped
 	MaxTopicAlias  int // topic aliases a client may use; 0 = none
 	MaxQoS         int // 0, 1 or 2
 	ReceiveMaximum int // QoS 1 and 2 messages on the way from one client

@@ -175,3 +175,21 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestAPIOnTheAddressOfAListener cannot work when somebody asked for it; the default makes room.
+func TestAPIOnTheAddressOfAListener(t *testing.T) {
+	c := Default()
+	c.Listeners[0].Listen = c.API.Listen
+	if err := c.Check(); err != nil {
+		t.Error(err)
+	}
+	c.API.Given = true
+	var ps Problems
+	if err := c.Check(); !errors.As(err, &ps) || len(ps) != 1 || ps[0].Path != "api.listen" {
+		t.Errorf("%v", err)
+	}
+	c.Listeners[0].Listen, c.API.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	if err := c.Check(); err != nil {
+		t.Error(err)
+	}
+}

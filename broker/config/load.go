@@ -7,10 +7,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/mqttlb/mqttlb/internal/redact"
 )
 
 // maxFile bounds the file, in bytes: a thousand times what a long one takes.
@@ -89,7 +92,7 @@ func document(text []byte) (root *yaml.Node, err error) {
 	if err := d.Decode(&first); errors.Is(err, io.EOF) {
 		return nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("not valid YAML: %w", err)
+		return nil, notYAML(err)
 	}
 	if err := d.Decode(&second); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one YAML document; keep the first and delete from the second --- on")
@@ -99,6 +102,14 @@ func document(text []byte) (root *yaml.Node, err error) {
 		return nil, nil
 	}
 	return root, nil
+}
+
+// aliases finds what the messages of yaml.v3 repeat of the text: an alias. A token that starts with * is one.
+var aliases = regexp.MustCompile(`'[^']*'`)
+
+// notYAML says what the parser did, without what may be a secret.
+func notYAML(err error) error {
+	return errors.New("not valid YAML: " + aliases.ReplaceAllStringFunc(err.Error(), redact.Bare))
 }
 
 // resolve makes paths that are relative to the file's folder independent of where the program runs.

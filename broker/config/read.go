@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/mqttlb/mqttlb/internal/redact"
 )
 
 // reader collects what cannot be read, and where everything stands.
@@ -110,6 +112,9 @@ func (v value) object(f fields) {
 		path := strings.TrimPrefix(v.path+"."+key.Value, ".")
 		read, known := f[key.Value]
 		switch first, again := seen[key.Value]; {
+		case redact.Secret(key.Value):
+			v.r.problems = append(v.r.problems, Problem{Line: key.Line, Path: strings.TrimPrefix(v.path+".?", "."), What: "unknown key; it is " + redact.Bare(key.Value)})
+			continue
 		case again:
 			v.r.problems = append(v.r.problems, Problem{Line: key.Line, Path: path, What: fmt.Sprintf("given twice, first at line %d; delete one", first)})
 			continue
@@ -198,18 +203,16 @@ func (v value) size() int {
 	return int(n) * factor
 }
 
-// described returns what the value is, in words, and not too many of them.
+// described returns what the value is, in words. Of the root it says only of which kind it is: a file that is one
+// text is a key or a token that was named in the place of a configuration.
 func (v value) described() string {
-	switch v.node.Kind {
-	case yaml.MappingNode:
+	switch {
+	case v.node.Kind == yaml.MappingNode:
 		return "a mapping"
-	case yaml.SequenceNode:
+	case v.node.Kind == yaml.SequenceNode:
 		return "a list"
+	case v.path == "":
+		return fmt.Sprintf("a text of %d bytes", len(v.node.Value))
 	}
-	const enough = 80
-	s := v.node.Value
-	if len(s) > enough {
-		s = strings.ToValidUTF8(s[:enough], "") + "…"
-	}
-	return strconv.Quote(s)
+	return redact.Quote(v.node.Value)
 }

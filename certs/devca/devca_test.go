@@ -19,6 +19,7 @@ import (
 	"github.com/mqttlb/mqttlb/certs"
 	"github.com/mqttlb/mqttlb/certs/devca"
 	"github.com/mqttlb/mqttlb/internal/leaktest"
+	"github.com/mqttlb/mqttlb/internal/peertest"
 )
 
 func newCA(t *testing.T, key devca.KeyType) *devca.CA {
@@ -412,11 +413,7 @@ func foreignCA(t *testing.T) []byte {
 // TestOpenSSLVerify lets another implementation judge, where it is installed; TestWrite shows the same
 // to crypto/tls everywhere.
 func TestOpenSSLVerify(t *testing.T) {
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Log("openssl is not installed: only crypto/tls has judged")
-		return
-	}
+	openssl := peertest.Path(t, "openssl", "openssl")
 	files := write(t, t.TempDir(), "mqtt.example.org")
 	out, err := exec.CommandContext(t.Context(), openssl, "verify", "-x509_strict", "-purpose", "sslserver",
 		"-verify_hostname", "mqtt.example.org", "-CAfile", files.CA, files.Server).CombinedOutput()

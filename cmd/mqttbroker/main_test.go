@@ -107,6 +107,10 @@ func TestSignals(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil { // is not the end
+			t.Fatal(err)
+		}
+		p.line(t, "reloading is not built into this version")
 		if err := p.cmd.Process.Signal(sig); err != nil {
 			t.Fatal(err)
 		}

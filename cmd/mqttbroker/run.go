@@ -9,13 +9,13 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mqttlb/mqttlb/broker"
 	"github.com/mqttlb/mqttlb/broker/api"
 	"github.com/mqttlb/mqttlb/broker/config"
+	"github.com/mqttlb/mqttlb/cmd/internal/program"
 )
 
 func runCommand() *cobra.Command {
@@ -25,7 +25,7 @@ func runCommand() *cobra.Command {
 		Long:  "Run in the foreground; SIGTERM and SIGINT stop gracefully, the second at once.\nWithout a file: MQTT on port 1883 of every address, a PROXY header is understood when there is one.",
 		Args:  cobra.NoArgs,
 	}
-	path := cmd.Flags().StringP("config", "c", "", "the configuration file (YAML)")
+	path := program.AddConfig(cmd)
 	level := cmd.Flags().String("log-level", "info", "what is logged: debug (each connection), info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var l slog.Level
@@ -59,9 +59,21 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ch := make(chan os.Signal, 2)
-	signal.Notify(ch, syscall.SIGTERM, os.Interrupt)
-	go signals(ch, stop, log)
-	notify(daemon.SdNotifyReady, log)
+	signal.Notify(ch, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
+	go func() { // for as long as the process lives
+		program.Signals(ch, program.Handlers{
+			Log: log,
+			Stop: func(sig os.Signal) {
+				log.Info("signal", "signal", sig.String())
+				stop()
+			},
+			Reload: func() { // its default is to end the process, which is not what anybody means who sends it
+				log.Warn("reloading is not built into this version, nothing has changed; restart instead")
+			},
+		})
+		os.Exit(1)
+	}()
+	program.Notify(log, program.Ready)
 	return serve(ctx, node, server, log)
 }
 
@@ -71,7 +83,7 @@ func openAPI(c config.HTTP, node *broker.Broker, log *slog.Logger) (*api.Server,
 	if c.Listen == "" {
 		return nil, nil
 	}
-	version, _ := build()
+	version, _ := program.Build()
 	server, err := api.New(api.Options{Listen: c.Listen, Broker: node, Version: version, Log: log})
 	switch {
 	case err == nil:
@@ -101,23 +113,6 @@ func serve(ctx context.Context, node *broker.Broker, server *api.Server, log *sl
 		})
 	}
 	<-ctx.Done()
-	notify(daemon.SdNotifyStopping, log)
+	program.Notify(log, program.Stopping)
 	return g.Wait()
-}
-
-// signals turns signals into calls, for as long as the process lives.
-func signals(ch <-chan os.Signal, stop context.CancelFunc, log *slog.Logger) {
-	sig := <-ch
-	log.Info("signal", "signal", sig.String())
-	stop()
-	sig = <-ch
-	log.Warn("stopped at once by a second signal", "signal", sig.String())
-	os.Exit(1)
-}
-
-// notify tells systemd, when it asked (sd_notify(3)).
-func notify(state string, log *slog.Logger) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("cannot tell the service manager", "state", state, "error", err)
-	}
 }

@@ -37,7 +37,7 @@ type client struct {
 func addClient(cmd *cobra.Command) client {
 	return client{
 		admin: cmd.Flags().String("admin", cmp.Or(os.Getenv("MQTTLB_ADMIN"), defaultAdmin),
-			"address of the running process: host:port, or unix:/path (environment: MQTTLB_ADMIN)"),
+			"address of the running process: host, host:port, or unix:/path (environment: MQTTLB_ADMIN)"),
 		tokenFile: cmd.Flags().String("token-file", os.Getenv("MQTTLB_TOKEN_FILE"),
 			"file with the bearer token, where admin.token_file is set (environment: MQTTLB_TOKEN_FILE)"),
 	}
@@ -53,18 +53,35 @@ func (c client) call(ctx context.Context, method, path string, into any) (int, e
 		return 0, fmt.Errorf("--admin %s: %w", *c.admin, err)
 	}
 	if *c.tokenFile != "" {
-		token, err := os.ReadFile(*c.tokenFile)
+		token, err := readToken(*c.tokenFile)
 		if err != nil {
 			return 0, fmt.Errorf("--token-file: %w", err)
 		}
-		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := (&http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}).Do(req)
 	if err != nil {
 		return 0, fmt.Errorf("reach the running process at %s: %w; is it running, and is this its admin.listen? --admin or MQTTLB_ADMIN say another", *c.admin, err)
 	}
 	defer resp.Body.Close()
-	return resp.StatusCode, decode(resp, into)
+	err = decode(resp, into)
+	if resp.StatusCode == http.StatusUnauthorized {
+		err = fmt.Errorf("%w; --token-file or MQTTLB_TOKEN_FILE names it", err)
+	}
+	return resp.StatusCode, err
+}
+
+// readToken reads the one line of a token file. What else a file holds, a key say, is not shown.
+func readToken(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r == 0x7f }) { // nor would HTTP carry it
+		return "", fmt.Errorf("%s holds no token: one line is expected", path)
+	}
+	return token, nil
 }
 
 // decode reads an answer: what was asked for, or why it was not done.
@@ -87,13 +104,20 @@ func decode(resp *http.Response, into any) error {
 	return errors.New(why.Error)
 }
 
-// address returns the host to name in a request, and how to get there.
+// address returns the host to name in a request, and how to get there. What people have at hand will do, too: a URL,
+// a host alone, the path of a socket.
 func (c client) address() (host string, dial func(ctx context.Context, network, address string) (net.Conn, error)) {
 	var d net.Dialer
-	if path, unix := strings.CutPrefix(*c.admin, "unix:"); unix {
+	path, unix := strings.CutPrefix(*c.admin, "unix:")
+	if unix || strings.HasPrefix(path, "/") {
 		return "localhost", func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) }
 	}
-	return *c.admin, d.DialContext
+	host = strings.TrimSuffix(strings.TrimPrefix(*c.admin, "http://"), "/")
+	if _, _, err := net.SplitHostPort(host); err != nil {
+		_, port, _ := net.SplitHostPort(defaultAdmin)
+		host = net.JoinHostPort(strings.Trim(host, "[]"), port)
+	}
+	return host, d.DialContext
 }
 
 func reloadCommand() *cobra.Command {

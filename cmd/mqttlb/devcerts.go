@@ -8,19 +8,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mqttlb/mqttlb/certs/devca"
+	"github.com/mqttlb/mqttlb/cmd/internal/program"
 )
 
 func devCertsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev-certs -d DIR [--host NAME ...]",
 		Short: "Write a throw-away CA and a server certificate, for trying things out",
-		Args:  cobra.NoArgs,
 	}
 	dir := cmd.Flags().StringP("dir", "d", "", "the folder to write to")
 	hosts := cmd.Flags().StringSlice("host", nil, "a further name or address of the server; localhost, 127.0.0.1 and ::1 are always there")
-	if err := cmd.MarkFlagRequired("dir"); err != nil {
-		panic(err) // the flag is three lines up
-	}
+	program.Require(cmd, dir, "the folder to write to", "-d DIR")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		files, err := devca.Write(*dir, *hosts, time.Now())
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -48,20 +49,59 @@ func printStatus(w io.Writer, st lb.Status) error {
 		fmt.Fprintln(w, "stopping")
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\nLISTENER\tADDRESS\tBACKEND\tTLS\tOPEN\tENDED\tIN\tOUT")
+	fmt.Fprintln(t, "\nLISTENER\tADDRESS\tBACKEND\tTLS\tOPEN\tENDED\tIN\tOUT\tCERTIFICATE EXPIRES")
 	for _, l := range st.Listeners {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", l.Name, l.Address, l.Backend, yes(l.TLS), l.Connections, total(l.Ended), size(l.BytesIn), size(l.BytesOut))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", l.Name, l.Address, l.Backend, yes(l.TLS), open(l), total(l.Ended), size(l.BytesIn), size(l.BytesOut), expires(l.Certificates, time.Now()))
 	}
 	fmt.Fprintln(t, "\nSERVER\tADDRESS\tSTATE\tWEIGHT\tACTIVE\tTOTAL\tERRORS\tCHECK\tSINCE")
 	for _, b := range st.Backends {
 		for _, s := range b.Servers {
-			fmt.Fprintf(t, "%s/%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", b.Name, s.Name, s.Address, s.State, s.Weight, s.Active, s.Total, s.ConnectErrors, check(s.Check), since(s.Since))
+			fmt.Fprintf(t, "%s/%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", b.Name, s.Name, s.Address, state(s), s.Weight, s.Active, s.Total, s.ConnectErrors, check(s.Check), since(s.Since))
 		}
 		for _, s := range b.Removed {
 			fmt.Fprintf(t, "%s/%s\t\tremoved\t\t%d\t%d\t%d\t\t\n", b.Name, s.Name, s.Active, s.Total, s.ConnectErrors)
 		}
 	}
 	return t.Flush()
+}
+
+// open says how many connections are open, and of how many that may be.
+func open(l lb.ListenerStatus) string {
+	if l.MaxConnections == 0 {
+		return fmt.Sprint(l.Connections)
+	}
+	return fmt.Sprintf("%d/%d", l.Connections, l.MaxConnections)
+}
+
+// expires says when the first of the certificates does.
+func expires(list []lb.CertStatus, now time.Time) string {
+	if len(list) == 0 {
+		return ""
+	}
+	first := slices.MinFunc(list, func(a, b lb.CertStatus) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter
+	day, left := first.UTC().Format(time.DateOnly), int(first.Sub(now)/(24*time.Hour))
+	switch {
+	case !now.Before(first):
+		return day + " (expired)"
+	case left == 1:
+		return day + " (1 day)"
+	}
+	return fmt.Sprintf("%s (%d days)", day, left)
+}
+
+// state is a server's, and while checks are about to change it how far they have come: of a server that is up the
+// failures so far of fall, of one that is down the passes so far of rise. HAProxy's page shows the like. Before
+// the first check there is nothing to count, though a server does not begin with all its lives.
+func state(s lb.ServerStatus) string {
+	c := s.Check
+	switch top := c.Rise + c.Fall - 1; {
+	case c.At.IsZero():
+	case s.State == "up" && c.Health < top:
+		return fmt.Sprintf("up %d/%d", top-c.Health, c.Fall)
+	case s.State == "down" && 0 < c.Health && c.Health < c.Rise:
+		return fmt.Sprintf("down %d/%d", c.Health, c.Rise)
+	}
+	return s.State
 }
 
 func yes(b bool) string {

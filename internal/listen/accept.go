@@ -24,7 +24,11 @@ func TCP(ctx context.Context, address string, o Options) (*net.TCPListener, erro
 	}
 	ln, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w%s", address, err, hint(err))
+		cause := err
+		if op := new(net.OpError); errors.As(err, &op) {
+			cause = op.Err // without "listen tcp ADDRESS", which is said already
+		}
+		return nil, fmt.Errorf("listen on %s: %w%s", address, cause, hint(err))
 	}
 	return ln.(*net.TCPListener), nil
 }
@@ -33,7 +37,7 @@ func TCP(ctx context.Context, address string, o Options) (*net.TCPListener, erro
 func hint(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return " (another process has the port: find it with `ss -ltnp`, or choose another port)"
+		return " (the port is taken: find by whom with `ss -tanp`; outgoing connections take ports of net.ipv4.ip_local_port_range, too)"
 	case errors.Is(err, syscall.EACCES):
 		return " (ports below 1024 need CAP_NET_BIND_SERVICE)"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

@@ -2,7 +2,7 @@
 // protocol header in front of them.
 //
 //	ln, err := listen.TCP(ctx, ":8883", listen.Options{})
-//	acc := listen.Acceptor{Listener: ln, OnPause: func(err error, d time.Duration) { … }}
+//	acc := listen.Acceptor{Listener: ln, OnPause: func(p listen.Pause) { … }}
 //	for {
 //		conn, err := acc.Accept(ctx) // an error means: closed, or ctx is done
 //		…

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,7 +88,7 @@ func TestTCP(t *testing.T) {
 		t.Fatalf("a shared port could not be opened twice: %v", err)
 	}
 	second.Close()
-	if _, err := TCP(t.Context(), address, Options{}); err == nil || !strings.Contains(err.Error(), "another process has the port") {
+	if _, err := TCP(t.Context(), address, Options{}); err == nil || !strings.Contains(err.Error(), "the port is taken") {
 		t.Errorf("a taken port: %v, want a hint", err)
 	}
 }
@@ -98,22 +100,24 @@ func TestReadProxy(t *testing.T) {
 	tests := []struct {
 		name string
 		sent string
-		want Proxy
+		want Header
 		rest string
 		err  error  // nil = a header
 		text string // part of the error's text, when no program branches on it
 	}{
-		{name: "version 1, TCP4", sent: "PROXY TCP4 192.0.2.1 192.0.2.2 1234 8883\r\nrest", want: Proxy{Source: source, Destination: destination}, rest: "rest"},
-		{name: "version 1, TCP6", sent: "PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n", want: Proxy{Source: netip.MustParseAddrPort("[2001:db8::1]:1"), Destination: netip.MustParseAddrPort("[2001:db8::2]:2")}},
-		{name: "version 1, UNKNOWN", sent: "PROXY UNKNOWN\r\nrest", want: Proxy{Local: true}, rest: "rest"},
-		{name: "version 1, IPv4 in TCP6", sent: "PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 1234 8883\r\n", want: Proxy{Source: source, Destination: destination}},
-		{name: "version 1, 107 bytes without an end", sent: "PROXY TCP4 " + strings.Repeat("1", 200), text: "header"},
-		{name: "version 1, nonsense", sent: "PROXY TCP4 nobody nowhere 1 2\r\n", text: "read PROXY header"},
-		{name: "version 1, cut", sent: "PROXY TCP4 192.0.2.1 19", err: io.EOF},
-		{name: "version 2", sent: v2Proxy + "rest", want: Proxy{Source: source, Destination: destination}, rest: "rest"},
-		{name: "version 2, LOCAL", sent: "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00rest", want: Proxy{Local: true}, rest: "rest"},
-		{name: "version 2, LOCAL with addresses", sent: "\r\n\r\n\x00\r\nQUIT\n\x20" + v2Proxy[13:], want: Proxy{Local: true}},
-		{name: "version 2, announces 64 KiB", sent: "\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff", text: "read PROXY header"},
+		{name: "version 1, TCP4", sent: "PROXY TCP4 192.0.2.1 192.0.2.2 1234 8883\r\nrest", want: Header{Source: source, Destination: destination}, rest: "rest"},
+		{name: "version 1, TCP6", sent: "PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n", want: Header{Source: netip.MustParseAddrPort("[2001:db8::1]:1"), Destination: netip.MustParseAddrPort("[2001:db8::2]:2")}},
+		{name: "version 1, UNKNOWN", sent: "PROXY UNKNOWN\r\nrest", want: Header{Local: true}, rest: "rest"},
+		{name: "version 1, IPv4 in TCP6", sent: "PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 1234 8883\r\n", want: Header{Source: source, Destination: destination}},
+		{name: "version 1, 107 bytes without an end", sent: "PROXY TCP4 " + strings.Repeat("1", 200), err: proxyproto.ErrVersion1HeaderTooLong},
+		{name: "version 1, nonsense", sent: "PROXY TCP4 nobody nowhere 1 2\r\n", err: proxyproto.ErrInvalidAddress},
+		{name: "version 1, cut", sent: "PROXY TCP4 192.0.2.1 19", err: io.ErrUnexpectedEOF},
+		{name: "version 2, cut", sent: v2Proxy[:20], err: io.ErrUnexpectedEOF},
+		{name: "version 2, with an extension", sent: "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x11" + v2Proxy[16:] + "\x05\x00\x02ab", want: Header{Source: source, Destination: destination, TLVs: []proxyproto.TLV{{Type: proxyproto.PP2_TYPE_UNIQUE_ID, Value: []byte("ab")}}}},
+		{name: "version 2", sent: v2Proxy + "rest", want: Header{Source: source, Destination: destination}, rest: "rest"},
+		{name: "version 2, LOCAL", sent: "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00rest", want: Header{Local: true}, rest: "rest"},
+		{name: "version 2, LOCAL with addresses", sent: "\r\n\r\n\x00\r\nQUIT\n\x20" + v2Proxy[13:], want: Header{Local: true}},
+		{name: "version 2, announces 64 KiB", sent: "\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff", err: proxyproto.ErrInvalidLength},
 		{name: "version 2, broken extension", sent: "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0f" + v2Proxy[16:] + "\x20\x00\x09", text: "extensions"},
 		{name: "MQTT", sent: "\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00", rest: "\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00", err: ErrNoProxy},
 		{name: "begins like version 1", sent: "PRINT me", rest: "PRINT me", err: ErrNoProxy},
@@ -123,7 +127,7 @@ func TestReadProxy(t *testing.T) {
 	}
 	for _, pieces := range []int{1, 1 << 16} {
 		for _, tt := range tests {
-			t.Run(tt.name, func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, in pieces of %d", tt.name, pieces), func(t *testing.T) {
 				conn := serve(t, tt.sent, pieces)
 				p, rest, err := ReadProxy(conn, time.Now().Add(time.Minute))
 				switch {
@@ -137,7 +141,7 @@ func TestReadProxy(t *testing.T) {
 				case err != nil && !errors.Is(err, ErrNoProxy):
 					return
 				}
-				if p.Source != tt.want.Source || p.Destination != tt.want.Destination || p.Local != tt.want.Local {
+				if p.Source != tt.want.Source || p.Destination != tt.want.Destination || p.Local != tt.want.Local || !slices.EqualFunc(p.TLVs, tt.want.TLVs, sameTLV) {
 					t.Errorf("header %+v, want %+v", p, tt.want)
 				}
 				if got, err := io.ReadAll(rest); err != nil || string(got) != tt.rest {
@@ -147,6 +151,8 @@ func TestReadProxy(t *testing.T) {
 		}
 	}
 }
+
+func sameTLV(a, b proxyproto.TLV) bool { return a.Type == b.Type && bytes.Equal(a.Value, b.Value) }
 
 // serve returns one end of a TCP connection whose other end writes text in pieces of n bytes, and closes.
 func serve(t *testing.T, text string, n int) net.Conn {

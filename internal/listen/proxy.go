@@ -24,8 +24,8 @@ const maxV1 = 107
 // version 1 line; a version 2 header may be longer and is bounded by the library (4 KiB).
 const proxyBuffer = 256
 
-// Proxy is what a PROXY header said.
-type Proxy struct {
+// Header is what a PROXY header said.
+type Header struct {
 	// Source and Destination are the addresses of the original connection. Both are zero when the
 	// header names none: LOCAL (the proxy's own connection, a health check), UNKNOWN, or a Unix socket.
 	Source, Destination netip.AddrPort
@@ -35,25 +35,31 @@ type Proxy struct {
 
 // ReadProxy reads the PROXY header, version 1 or 2, that conn begins with, and returns it with
 // the connection to go on with, which is never nil. Without a header the error is ErrNoProxy,
-// and nothing is lost: the returned connection begins with the same bytes. Any
-// other error means that conn is of no more use. The deadline is for the header alone and is lifted again.
+// and nothing is lost: the returned connection begins with the same bytes. It is io.EOF, wrapped, when the peer
+// left without a byte. Any other error means that conn is of no more use. The deadline is for the header alone and is lifted again.
 // Peers that send the header in pieces are served: the specification asks for tolerance (section 2).
-func ReadProxy(conn net.Conn, deadline time.Time) (Proxy, net.Conn, error) {
+func ReadProxy(conn net.Conn, deadline time.Time) (Header, net.Conn, error) {
 	if err := conn.SetReadDeadline(deadline); err != nil {
-		return Proxy{}, conn, fmt.Errorf("set deadline for the PROXY header: %w", err)
+		return Header{}, conn, fmt.Errorf("set deadline for the PROXY header: %w", err)
 	}
 	r := bufio.NewReaderSize(conn, proxyBuffer)
+	if _, err := r.Peek(1); err != nil {
+		return Header{}, conn, fmt.Errorf("read PROXY header: %w", err)
+	}
 	header, err := readHeader(r)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF // in the middle of it
+	}
 	if err != nil && !errors.Is(err, ErrNoProxy) {
-		return Proxy{}, conn, fmt.Errorf("read PROXY header: %w", err)
+		return Header{}, conn, fmt.Errorf("read PROXY header: %w", err)
 	}
 	rest, _ := r.Peek(r.Buffered())
 	conn = withPrefix(conn, rest)
 	if derr := conn.SetReadDeadline(time.Time{}); derr != nil {
-		return Proxy{}, conn, fmt.Errorf("lift deadline of the PROXY header: %w", derr)
+		return Header{}, conn, fmt.Errorf("lift deadline of the PROXY header: %w", derr)
 	}
 	if err != nil {
-		return Proxy{}, conn, err
+		return Header{}, conn, err
 	}
 	p, err := interpret(header)
 	return p, conn, err
@@ -65,10 +71,10 @@ func readHeader(r *bufio.Reader) (*proxyproto.Header, error) {
 	for n := 1; n <= len(proxyproto.SIGV1); n++ {
 		start, err := r.Peek(n)
 		if err != nil {
-			return nil, firstBytesErr(start, err)
+			return nil, err
 		}
 		if !bytes.HasPrefix(proxyproto.SIGV1, start) {
-			return parse(r)
+			return readV2(r)
 		}
 	}
 	for n := len(proxyproto.SIGV1) + 1; n <= maxV1; n = max(n+1, r.Buffered()) {
@@ -83,13 +89,13 @@ func readHeader(r *bufio.Reader) (*proxyproto.Header, error) {
 	return proxyproto.Read(r)
 }
 
-// parse waits byte by byte for as much of version 2's signature as the peer sends right, so that a peer
+// readV2 waits byte by byte for as much of version 2's signature as the peer sends right, so that a peer
 // with something shorter to say is not kept waiting for twelve bytes.
-func parse(r *bufio.Reader) (*proxyproto.Header, error) {
+func readV2(r *bufio.Reader) (*proxyproto.Header, error) {
 	for n := 1; n <= len(proxyproto.SIGV2); n++ {
 		start, err := r.Peek(n)
 		if err != nil {
-			return nil, firstBytesErr(start, err)
+			return nil, err
 		}
 		if !bytes.HasPrefix(proxyproto.SIGV2, start) {
 			return nil, ErrNoProxy
@@ -98,20 +104,12 @@ func parse(r *bufio.Reader) (*proxyproto.Header, error) {
 	return proxyproto.Read(r)
 }
 
-// firstBytesErr turns the end of a connection that said nothing into plain io.EOF.
-func firstBytesErr(got []byte, err error) error {
-	if errors.Is(err, io.EOF) && len(got) > 0 {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-func interpret(h *proxyproto.Header) (Proxy, error) {
+func interpret(h *proxyproto.Header) (Header, error) {
 	tlvs, err := h.TLVs()
 	if err != nil {
-		return Proxy{}, fmt.Errorf("read PROXY header: extensions: %w", err)
+		return Header{}, fmt.Errorf("read PROXY header: extensions: %w", err)
 	}
-	p := Proxy{Local: h.Command == proxyproto.LOCAL, TLVs: tlvs}
+	p := Header{Local: h.Command == proxyproto.LOCAL, TLVs: tlvs}
 	if src, dst, ok := h.TCPAddrs(); ok && !p.Local {
 		p.Source, p.Destination = Unmap(src.AddrPort()), Unmap(dst.AddrPort())
 	}

@@ -18,7 +18,21 @@ func (s *Server) reading(h http.HandlerFunc) http.Handler {
 
 // changing is for what changes something, or costs, or tells about clients.
 func (s *Server) changing(h http.HandlerFunc) http.Handler {
-	return http.NewCrossOriginProtection().Handler(s.guard(true, h))
+	return http.NewCrossOriginProtection().Handler(sameSite(s.guard(true, h)))
+}
+
+// sameSite refuses what a browser sends for another site's page. For requests that change something
+// http.CrossOriginProtection does, and finds out with browsers that do not say; those that only cost, GET among them,
+// are left to this.
+func sameSite(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Header.Get("Sec-Fetch-Site") {
+		case "", "none", "same-origin":
+			h.ServeHTTP(w, r)
+		default:
+			fail(w, http.StatusForbidden, "this is not for other sites' pages")
+		}
+	})
 }
 
 // guard lets a request through according to the table in the package's documentation.

@@ -48,7 +48,7 @@ func New(o Options) *Server {
 		ConstLabels: prometheus.Labels{"version": o.Version, "commit": o.Commit, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	s.registry.MustRegister(build, o.LB.Metrics(), &collector{o.LB},
+	s.registry.MustRegister(build, o.LB.Histograms(), &collector{o.LB},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s
 }
@@ -57,12 +57,12 @@ func New(o Options) *Server {
 const (
 	// maxConnections bounds the clients at once: well within the descriptors that lb leaves to others.
 	maxConnections = 50
-	headerTimeout  = 5 * time.Second
+	headerTimeout  = 2 * time.Second
 	requestTimeout = 30 * time.Second
 	maxHeader      = 16 << 10
 	stopTimeout    = 3 * time.Second
-	// responseTimeout has room for a CPU profile of a minute.
-	responseTimeout = 2 * time.Minute
+	// responseTimeout bounds how long a client may take to read its answer; package pprof extends it for its own.
+	responseTimeout = 10 * time.Second
 )
 
 // Listen opens the address of admin.listen. It does nothing when that is "". The error is a config.Problems.
@@ -80,7 +80,7 @@ func (s *Server) Listen(ctx context.Context) error {
 		s.socket, err = listen.TCP(ctx, address, listen.Options{})
 	}
 	if err != nil {
-		return config.Problems{s.lb.Config().Problem("admin.listen", err.Error()+"; choose another address, or \"\" for none")}
+		return config.Problems{s.lb.Config().Problem("admin.listen", err.Error()+"; \"\" turns the API off")}
 	}
 	return nil
 }
@@ -106,7 +106,7 @@ func (s *Server) Run(ctx context.Context) error {
 		Handler:           s.handler(),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
-		WriteTimeout:      responseTimeout,
+		WriteTimeout:      requestTimeout + responseTimeout, // a reload may wait for requestTimeout
 		IdleTimeout:       requestTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

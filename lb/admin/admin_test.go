@@ -17,6 +17,7 @@ import (
 
 	"github.com/mqttlb/mqttlb/certs/devca"
 	"github.com/mqttlb/mqttlb/internal/leaktest"
+	"github.com/mqttlb/mqttlb/internal/peertest"
 	"github.com/mqttlb/mqttlb/lb"
 	"github.com/mqttlb/mqttlb/lb/admin"
 )
@@ -187,6 +188,9 @@ func TestBrowsersAreKeptOut(t *testing.T) {
 	a.want(403, "POST", "/api/v1/reload", "Sec-Fetch-Site: cross-site", "Origin: https://evil.example")
 	a.want(403, "POST", "/api/v1/reload", "Origin: https://evil.example")
 	a.want(403, "GET", "/debug/pprof/cmdline", "Host: rebound.evil.example")
+	a.want(403, "GET", "/debug/pprof/cmdline", "Sec-Fetch-Site: cross-site")
+	a.want(400, "GET", "/debug/pprof/profile?seconds=100000")
+	a.want(400, "GET", "/debug/pprof/trace?seconds=NaN")
 	a.want(200, "GET", "/api/v1/status", "Host: 127.0.0.1:8404")
 	a.want(200, "GET", "/api/v1/status", "Host: [::1]:8404")
 }
@@ -281,17 +285,11 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("no metric %s", name)
 		}
 	}
-	promtool, err := exec.LookPath("promtool")
-	switch {
-	case err != nil && os.Getenv("MQTTLB_REQUIRE_PEERS") != "":
-		t.Fatal("MQTTLB_REQUIRE_PEERS is set, and promtool is not installed: apt-get install prometheus")
-	case err != nil:
-		t.Log("promtool is not installed: the naming rules were not checked")
-		return
-	}
-	check := exec.CommandContext(t.Context(), promtool, "check", "metrics")
-	check.Stdin = strings.NewReader(body)
-	if output, err := check.CombinedOutput(); err != nil || len(output) > 0 {
-		t.Errorf("promtool check metrics: %v\n%s", err, output)
-	}
+	t.Run("naming rules", func(t *testing.T) {
+		check := exec.CommandContext(t.Context(), peertest.Path(t, "promtool", "prometheus"), "check", "metrics")
+		check.Stdin = strings.NewReader(body)
+		if output, err := check.CombinedOutput(); err != nil || len(output) > 0 {
+			t.Errorf("promtool check metrics: %v\n%s", err, output)
+		}
+	})
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/pprof"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -30,16 +32,32 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /healthz", s.public(s.healthz))
 	mux.Handle("GET /readyz", s.public(s.readyz))
-	metrics := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry, MaxRequestsInFlight: 5})
+	metrics := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry})
 	mux.Handle("GET /metrics", s.reading(metrics.ServeHTTP))
 	mux.Handle("GET /api/v1/status", s.reading(s.status))
 	mux.Handle("POST /api/v1/reload", s.changing(s.reload))
-	mux.Handle("GET /debug/pprof/", s.changing(pprof.Index))
+	mux.Handle("GET /debug/pprof/", s.changing(bounded(pprof.Index)))
 	mux.Handle("GET /debug/pprof/cmdline", s.changing(pprof.Cmdline))
-	mux.Handle("GET /debug/pprof/profile", s.changing(pprof.Profile))
+	mux.Handle("GET /debug/pprof/profile", s.changing(bounded(pprof.Profile)))
 	mux.Handle("GET /debug/pprof/symbol", s.changing(pprof.Symbol))
-	mux.Handle("GET /debug/pprof/trace", s.changing(pprof.Trace))
+	mux.Handle("GET /debug/pprof/trace", s.changing(bounded(pprof.Trace)))
 	return http.MaxBytesHandler(mux, maxHeader)
+}
+
+// maxProfile bounds how long a profile may take.
+const maxProfile = time.Minute
+
+// bounded refuses a profile of more than maxProfile: package pprof would go on for as long as it is asked to.
+func bounded(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if text := r.FormValue("seconds"); text != "" {
+			if seconds, err := strconv.ParseFloat(text, 64); err != nil || !(seconds >= 0 && seconds <= maxProfile.Seconds()) {
+				fail(w, http.StatusBadRequest, fmt.Sprintf("seconds is to be a number from 0 to %.0f", maxProfile.Seconds()))
+				return
+			}
+		}
+		h(w, r)
+	}
 }
 
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {

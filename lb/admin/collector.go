@@ -18,6 +18,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // What a Status becomes. The names are fixed: dashboards rely on them.
 var (
 	connections      = desc("listener_connections", "Open client connections.", "listener")
+	maxOpen          = desc("listener_max_connections", "The listener's max_connections; 0 = no limit.", "listener")
 	connectionsTotal = desc("listener_connections_total", "Ended client connections, by the reason of their end.", "listener", "reason")
 	handshakes       = desc("tls_handshakes_total", "Successful TLS handshakes.", "listener", "version", "resumed")
 	handshakeErrors  = desc("tls_handshake_failures_total", "Failed TLS handshakes.", "listener", "reason")
@@ -39,7 +40,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		connections, connectionsTotal, handshakes, handshakeErrors, listenerBytes, certExpiry, crlExpiry, serverUp, serverConnections,
+		connections, maxOpen, connectionsTotal, handshakes, handshakeErrors, listenerBytes, certExpiry, crlExpiry, serverUp, serverConnections,
 		serverTotal, serverErrors, serverBytes, checks, reloadOK, reloadTime,
 	} {
 		ch <- d
@@ -78,6 +79,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 
 func (s sink) listener(l lb.ListenerStatus) {
 	s.gauge(connections, float64(l.Connections), l.Name)
+	s.gauge(maxOpen, float64(l.MaxConnections), l.Name)
 	s.counter(listenerBytes, l.BytesIn, l.Name, "in")
 	s.counter(listenerBytes, l.BytesOut, l.Name, "out")
 	for reason, n := range l.Ended {

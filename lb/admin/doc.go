@@ -10,12 +10,12 @@
 //	/metrics, status     anybody                   anybody           the token's bearer
 //	reload, pprof        anybody                   nobody: 403       the token's bearer
 //
-// On loopback a request must also name a loopback host, and one that changes something must not come from another
-// site's page: a browser on the same machine is not a way in.
+// On loopback without a token, a request for anything but /healthz and /readyz must also name a loopback host, and reload
+// and pprof are not for another site's page: a browser on the same machine is not a way in.
 //
-// Invariants: at most maxConnections requests at once and a deadline on each, so that the API
-// cannot eat the descriptors of clients; label sets are closed, never a client's address or
-// identifier; the page of metrics is made from one Status, so its figures belong together.
+// Invariants: at most maxConnections requests at once and a deadline on each, so that the API cannot eat the descriptors
+// of clients; label sets are closed, never a client's address or identifier; all gauges and counters of ours come from
+// one Status, so that they belong together.
 //
 // # Why
 //

@@ -18,13 +18,11 @@ import (
 	"time"
 
 	"github.com/mqttlb/mqttlb/internal/leaktest"
+	"github.com/mqttlb/mqttlb/internal/peertest"
 )
 
-// Environment variables of the tests that need another program.
-const (
-	requirePeers = "MQTTLB_REQUIRE_PEERS"          // 1: fail instead of skip when HAProxy is not installed
-	record       = "MQTTLB_RECORD_HAPROXY_ANSWERS" // 1: write goldenFile from this run
-)
+// record is the environment variable that, when it is 1, has goldenFile written from this run.
+const record = "MQTTLB_RECORD_HAPROXY_ANSWERS"
 
 // peerDeadline bounds every wait for HAProxy: its start, an answer, its end.
 const peerDeadline = 30 * time.Second
@@ -60,16 +58,7 @@ var peerAddresses = []string{
 // TestMapAgainstHAProxy asks a real HAProxy where clients go under "balance source", also after servers have been
 // taken down, and compares.
 func TestMapAgainstHAProxy(t *testing.T) {
-	path, err := exec.LookPath("haproxy")
-	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/haproxy") // seldom in the path of a user
-	}
-	if err != nil && os.Getenv(requirePeers) == "1" {
-		t.Fatalf("haproxy is needed because of %s=1, install it: %v", requirePeers, err)
-	}
-	if err != nil {
-		t.Skipf("haproxy is not installed: comparing with its recorded answers only (%s=1 makes this an error)", requirePeers)
-	}
+	path := peertest.Path(t, "haproxy", "haproxy") // without it we are compared with its recorded answers only
 	leaktest.Check(t)
 	h := startHAProxy(t, path)
 	golden := &strings.Builder{}

@@ -8,12 +8,14 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/mqttlb/mqttlb/internal/redact"
 )
 
 // listenAddress reads where to listen: ":8883", "host:port", "[::1]:8883". Port 0 lets the
-// kernel choose one.
-func (v value) listenAddress() string {
-	s, host, ok := v.hostPort(0)
+// kernel choose one. The usual port is proposed to who has left it out.
+func (v value) listenAddress(usual string) string {
+	s, host, ok := v.hostPort(0, usual)
 	if !ok {
 		return ""
 	}
@@ -25,7 +27,7 @@ func (v value) listenAddress() string {
 
 // serverAddress reads where a server is: "host:port".
 func (v value) serverAddress() string {
-	s, host, ok := v.hostPort(1)
+	s, host, ok := v.hostPort(1, "1883")
 	if !ok {
 		return ""
 	}
@@ -46,8 +48,13 @@ func (v value) serverAddress() string {
 // adminAddress reads where to serve metrics and the API: "host:port", "unix:/path" or "".
 func (v value) adminAddress() string {
 	path, isUnix := strings.CutPrefix(v.node.Value, "unix:")
-	if !isUnix && v.node.Value != "" {
-		return v.listenAddress()
+	switch {
+	case isUnix, v.node.Value == "":
+	case strings.HasPrefix(v.node.Value, "/"), strings.HasPrefix(v.node.Value, "."):
+		v.wrong("is not host:port; for a socket write %s", redact.Quote("unix:"+v.node.Value))
+		return ""
+	default:
+		return v.listenAddress("8404")
 	}
 	if _, ok := v.text(); !ok || !isUnix {
 		return ""
@@ -59,16 +66,16 @@ func (v value) adminAddress() string {
 	path = v.absolute(path)
 	// unix(7): sun_path has 108 bytes, one of them for the zero at the end.
 	if len(path) > 107 {
-		v.wrong("the path %s is too long for a socket: %d bytes, and the kernel takes 107", quote(path), len(path))
+		v.wrong("the path is too long for a socket: %d bytes, and the kernel takes 107", len(path))
 		return ""
 	}
 	return "unix:" + path
 }
 
 // hostPort reads an address whose port is a number, at least low, and its host.
-func (v value) hostPort(low int) (address, host string, ok bool) {
+func (v value) hostPort(low int, usual string) (address, host string, ok bool) {
 	if v.node.Kind == yaml.ScalarNode && v.node.ShortTag() == "!!int" {
-		v.wrong("%s", whyNoAddress(v.node.Value, low == 0))
+		v.wrong("%s", whyNoAddress(v.node.Value, usual, low == 0))
 		return "", "", false
 	}
 	address, ok = v.text()
@@ -77,12 +84,12 @@ func (v value) hostPort(low int) (address, host string, ok bool) {
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		v.wrong("%s", whyNoAddress(address, low == 0))
+		v.wrong("%s", whyNoAddress(address, usual, low == 0))
 		return "", "", false
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || int(n) < low || strconv.FormatUint(n, 10) != port {
-		v.wrong("the port must be a number from %d to 65535, not %s", low, quote(port))
+		v.wrong("the port must be a number from %d to 65535, not %s", low, redact.Quote(port))
 		return "", "", false
 	}
 	return address, host, true
@@ -90,7 +97,7 @@ func (v value) hostPort(low int) (address, host string, ok bool) {
 
 // whyNoAddress says what is wrong with a text that has no host and port, and what to write, where
 // an address to listen at may have no host.
-func whyNoAddress(s string, listen bool) string {
+func whyNoAddress(s, usual string, listen bool) string {
 	if _, err := strconv.ParseUint(s, 10, 16); err == nil && listen {
 		return `must be an address, not only a port; write ":` + s + `" for every address of the machine, or "127.0.0.1:` + s + `"`
 	} else if err == nil {
@@ -104,10 +111,10 @@ func whyNoAddress(s string, listen bool) string {
 		}
 	}
 	host := strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
-	if _, err := netip.ParseAddr(host); err == nil || hostName(host) {
-		return quote(s) + ` lacks the port; write "` + net.JoinHostPort(host, "1883") + `"`
+	if _, err := netip.ParseAddr(host); !redact.Secret(s) && (err == nil || hostName(host)) {
+		return redact.Quote(s) + ` lacks the port; write "` + net.JoinHostPort(host, usual) + `"`
 	}
-	return quote(s) + ` is not host:port; write "127.0.0.1:1883", or "[::1]:1883" for IPv6`
+	return redact.Quote(s) + ` is not host:port; write "127.0.0.1:` + usual + `", or "[::1]:` + usual + `" for IPv6`
 }
 
 // reachable says whether host is an IP address or may be the name of one.
@@ -119,11 +126,11 @@ func (v value) reachable(host string) bool {
 	case host == "*":
 		v.wrong(`leave the * out: an empty host, as in ":8883", means every address`)
 	case strings.ContainsAny(host, ":%"):
-		v.wrong("%s is not an IPv6 address", quote(host))
+		v.wrong("%s is not an IPv6 address", redact.Quote(host))
 	case !strings.ContainsFunc(strings.TrimRight(host, "."), func(r rune) bool { return (r < '0' || r > '9') && r != '.' }):
-		v.wrong("%s is not an IPv4 address", quote(host))
+		v.wrong("%s is not an IPv4 address", redact.Quote(host))
 	case !hostName(host):
-		v.wrong("%s is neither an IP address nor a host name", quote(host))
+		v.wrong("%s is neither an IP address nor a host name", redact.Quote(host))
 	default:
 		return true
 	}
@@ -157,7 +164,7 @@ func (v value) prefix() netip.Prefix {
 	case errAddr == nil && a.Zone() == "":
 		v.wrong("must be a network; write %s/%d for the one address", a.Unmap(), a.Unmap().BitLen())
 	case err != nil:
-		v.wrong("%s is not a network; write 10.0.0.0/8 or fd00::/8", quote(s))
+		v.wrong("%s is not a network; write 10.0.0.0/8 or fd00::/8", redact.Quote(s))
 	case p.Addr().Is4In6():
 		v.wrong("%s is IPv4 written as IPv6 and would match nobody; write it as IPv4", s)
 	case p != p.Masked():

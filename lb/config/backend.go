@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/mqttlb/mqttlb/internal/redact"
 )
 
 // Bounds that keep a slip of the pen from costing more than a message.
@@ -157,6 +159,6 @@ func (r *reader) unique(list string, names []string) {
 			continue
 		}
 		at, _ := source{lines: r.lines}.find(taken)
-		r.failf(path, "%s is taken already, at %s:%d; choose another name", quote(name), at.doc.name, at.line)
+		r.failf(path, "%s is taken already, at %s:%d; choose another name", redact.Quote(name), at.doc.name, at.line)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/mqttlb/mqttlb/internal/redact"
 )
 
 // A document is a YAML text that is being read: the configuration itself or a servers file.
@@ -169,6 +171,8 @@ func (v value) keyName(node *yaml.Node) string {
 		v.wrongKey("<<", node, "merge keys are not supported; repeat the keys, or share a whole value by *name")
 	case node.Kind != yaml.ScalarNode || node.Value == "":
 		v.wrongKey("?", node, "a key must be a plain word")
+	case redact.Secret(node.Value):
+		v.wrongKey("?", node, "unknown key; it is %s", redact.Bare(node.Value))
 	default:
 		return node.Value
 	}
@@ -200,7 +204,7 @@ func (v value) elements(from, limit int, read func(value)) {
 // is says whether the value is of the kind, and notes it when it is not.
 func (v value) is(kind yaml.Kind, want string) bool {
 	if !v.untagged() {
-		v.wrong("the tag %s is not understood; delete it", v.node.Tag)
+		v.wrong("the tag %s is not understood; delete it", redact.Bare(v.node.Tag))
 		return false
 	}
 	if v.node.Kind != kind {
@@ -213,7 +217,8 @@ func (v value) is(kind yaml.Kind, want string) bool {
 // untagged says whether the value goes without an explicit tag such as !!binary.
 func (v value) untagged() bool { return v.node.Style&yaml.TaggedStyle == 0 }
 
-// described returns what the value is, in words.
+// described returns what the value is, in words. Of the root of a document it says only of which kind it is:
+// a document that is one text is a key or a token whose file was named in the place of another.
 func (v value) described() string {
 	switch v.node.Kind {
 	case yaml.MappingNode:
@@ -221,25 +226,21 @@ func (v value) described() string {
 	case yaml.SequenceNode:
 		return "a list"
 	}
-	switch v.node.ShortTag() {
-	case "!!null":
+	s, hidden := v.node.Value, v.doc.shown(v.path) == "" || redact.Secret(v.node.Value)
+	switch tag := v.node.ShortTag(); {
+	case tag == "!!null":
 		return "nothing"
-	case "!!str":
-		return "the text " + quote(v.node.Value)
-	case "!!bool":
-		return v.node.Value
-	case "!!int", "!!float":
-		return "the number " + v.node.Value
+	case hidden && (tag == "!!int" || tag == "!!float"):
+		return fmt.Sprintf("a number of %d bytes", len(s))
+	case hidden:
+		return fmt.Sprintf("a text of %d bytes", len(s))
+	case tag == "!!str":
+		return "the text " + redact.Quote(s)
+	case tag == "!!bool":
+		return s
+	case tag == "!!int", tag == "!!float":
+		return "the number " + s
 	default:
-		return quote(v.node.Value)
+		return redact.Quote(s)
 	}
-}
-
-// quote returns s in quotes, and no more of it than one wants to see in a message.
-func quote(s string) string {
-	const enough = 80
-	if len(s) > enough {
-		s = strings.ToValidUTF8(s[:enough], "") + "…"
-	}
-	return fmt.Sprintf("%q", s)
 }

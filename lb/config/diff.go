@@ -208,7 +208,21 @@ func serverChanges(from, to Backend) (names Names, words []string) {
 	if to.Balance == BalanceSource && to.Hash == HashMap && reordered(from.Servers, to.Servers) {
 		words = append(words, "servers in another order, which hash map goes by")
 	}
+	if reordered(backups(from.Servers), backups(to.Servers)) {
+		words = append(words, "backup servers in another order; the first that is usable is used")
+	}
 	return names, words
+}
+
+// backups returns the servers that are used only when no other is.
+func backups(servers []Server) []Server {
+	var list []Server
+	for _, s := range servers {
+		if s.Backup {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // reordered says whether the servers that both lists have stand in different orders.

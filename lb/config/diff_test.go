@@ -34,7 +34,7 @@ func TestDiff(t *testing.T) {
 			Rebound: []string{"mqtt", "lan"},
 		},
 		Backends: BackendChange{
-			Names: Names{Added: []string{"spare"}, Removed: []string{"old"}, Changed: []string{"same", "emqx"}},
+			Names: Names{Added: []string{"spare"}, Removed: []string{"old"}, Changed: []string{"same", "emqx", "last"}},
 			Servers: map[string]Names{
 				"emqx": {Added: []string{"emqx3"}, Changed: []string{"emqx4", "emqx1"}},
 			},

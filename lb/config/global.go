@@ -7,6 +7,10 @@ import (
 	"net"
 	"slices"
 	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/mqttlb/mqttlb/internal/redact"
 )
 
 // maxWorkers bounds the event loops: one a CPU is what they are for.
@@ -20,6 +24,7 @@ func (r *reader) config(doc *document, text []byte) *Config {
 		return nil
 	}
 	v := r.at(doc, root, "")
+	v.mistaken()
 	v.object(fields{
 		"admin":            func(v value) { v.admin(&c.Admin) },
 		"log":              func(v value) { v.log(&c.Log) },
@@ -38,6 +43,22 @@ func (r *reader) config(doc *document, text []byte) *Config {
 	r.references(&c)
 	r.addresses(&c)
 	return &c
+}
+
+// mistaken notes that the whole is one of the other files that a cluster of nodes has: it would only be told that
+// nothing in it is known.
+func (v value) mistaken() {
+	var keys []string
+	for i := 0; v.node.Kind == yaml.MappingNode && i < len(v.node.Content); i += 2 {
+		keys = append(keys, v.node.Content[i].Value)
+	}
+	ofBroker := func(key string) bool { return slices.Contains([]string{"node", "limits", "session", "data_dir"}, key) }
+	switch {
+	case v.node.Kind == yaml.SequenceNode:
+		v.wrong("this looks like a servers_file: check the file that names it")
+	case slices.ContainsFunc(keys, ofBroker) && !slices.Contains(keys, "backends"):
+		v.wrong("this looks like a configuration of mqttbroker: check it with mqttbroker check -c")
+	}
 }
 
 // needed notes an empty list where there must be something.
@@ -116,7 +137,7 @@ func (r *reader) references(c *Config) {
 	slices.Sort(known)
 	for i, l := range c.Listeners {
 		if l.Backend != "" && !slices.Contains(known, l.Backend) {
-			r.failf(fmt.Sprintf("listeners[%d].backend", i), "no backend has the name %s; %s", quote(l.Backend), insteadOf(l.Backend, known))
+			r.failf(fmt.Sprintf("listeners[%d].backend", i), "no backend has the name %s; %s", redact.Quote(l.Backend), insteadOf(l.Backend, known))
 		}
 	}
 }
@@ -130,12 +151,12 @@ func (r *reader) addresses(c *Config) {
 		}
 		for j, other := range c.Listeners[:i] {
 			if other.Listen != "" && overlap(l.Listen, other.Listen) && !(l.ReusePort && other.ReusePort && !sameAddress(l.Listen, other.Listen)) {
-				r.failf(path, "%s", clash(other.Listen, fmt.Sprintf("listeners[%d]", j)))
+				r.failf(path, "%s", r.clash(other.Listen, fmt.Sprintf("listeners[%d]", j)))
 				break
 			}
 		}
 		if c.Admin.Listen != "" && overlap(l.Listen, c.Admin.Listen) {
-			r.failf(path, "%s", clash(c.Admin.Listen, "admin"))
+			r.failf(path, "%s", r.clash(c.Admin.Listen, "admin"))
 		}
 	}
 }
@@ -147,9 +168,13 @@ func sameAddress(a, b string) bool {
 	return errA == nil && errB == nil && overlap(a, b) && (sameHost(hostA, hostB) || wildcard(hostA) && wildcard(hostB))
 }
 
-// clash says who has an address that is wanted twice.
-func clash(address, owner string) string {
-	s := fmt.Sprintf("%s takes this address already, with listen %s", owner, quote(address))
+// clash says who has an address that is wanted twice, and where that is written.
+func (r *reader) clash(address, owner string) string {
+	s := owner + " takes this address already"
+	if at, ok := r.lines[owner+".listen"]; ok {
+		s += fmt.Sprintf(", at %s:%d", at.doc.name, at.line)
+	}
+	s += fmt.Sprintf(", with listen %q", address)
 	if host, _, err := net.SplitHostPort(address); err == nil && wildcard(host) {
 		s += ", which is every address, IPv4 and IPv6"
 	}

@@ -18,7 +18,7 @@ func (v value) listener() Listener {
 	l := defaults().Listener
 	v.object(fields{
 		"name":            func(v value) { l.Name = v.name() },
-		"listen":          func(v value) { l.Listen = v.listenAddress() },
+		"listen":          func(v value) { l.Listen = v.listenAddress("1883") },
 		"backend":         func(v value) { l.Backend = v.name() },
 		"protocol":        func(v value) { l.Protocol = v.oneOf(ProtocolMQTT, ProtocolTCP) },
 		"max_connections": func(v value) { l.MaxConnections = v.number(0, maxConnections) },

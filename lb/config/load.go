@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/mqttlb/mqttlb/internal/redact"
 )
 
 // Load reads the configuration in the file at path and everything that it names. It returns a
@@ -128,13 +130,22 @@ func (v value) file() string {
 		v.named[abs] = c
 	}
 	if c.err != nil {
-		what := "file " + v.asGiven(path) + " " + whyUnread(c.err)
+		what := fileCalled(path, v.asGiven(path)) + " " + whyUnread(c.err)
 		if errors.Is(c.err, fs.ErrNotExist) && !filepath.IsAbs(path) {
 			what += "; relative paths start at the folder of the configuration"
 		}
 		v.wrongFile(abs, what)
 	}
 	return abs
+}
+
+// fileCalled names a file by the text that was given for its path, and how it is reached. A long text
+// that looks like no path may be what the file is to hold.
+func fileCalled(given, reached string) string {
+	if redact.Secret(given) && !filepath.IsAbs(given) && !strings.Contains(given, ".") {
+		return "a file of that name (" + redact.Quote(given) + ")"
+	}
+	return "file " + reached
 }
 
 // requiredFile is file for a path that must not be empty.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/mqttlb/mqttlb/internal/redact"
 )
 
 // text reads a text, which may be empty.
@@ -15,7 +17,7 @@ func (v value) text() (string, bool) {
 		return "", false
 	}
 	if v.node.ShortTag() != "!!str" {
-		v.wrong("must be a text, not %s; write %q, in quotes", v.described(), v.node.Value)
+		v.wrong("must be a text, not %s; write %s, in quotes", v.described(), redact.Quote(v.node.Value))
 		return "", false
 	}
 	if strings.ContainsAny(v.node.Value, "\x00\n\r") {
@@ -34,12 +36,14 @@ func (v value) number(low, high int) int {
 	switch tag := v.node.ShortTag(); {
 	case tag == "!!str" && err == nil:
 		v.wrong("must be a number, not a text; write %d, without quotes", n)
+	case tag == "!!str" && thousands(v.node.Value) != "":
+		v.wrong("must be a number without a unit; write %s", thousands(v.node.Value))
 	case tag != "!!int" && tag != "!!float":
 		v.wrong("must be a whole number from %d to %d, not %s", low, high, v.described())
 	case tag == "!!int" && !decimal(v.node.Value): // 010 is 8 to YAML 1.1
-		v.wrong("is %s; write numbers in plain decimal, without leading zeros or signs", v.node.Value)
+		v.wrong("is %s; write numbers in plain decimal, without leading zeros or signs", redact.Bare(v.node.Value))
 	case err != nil || n < low || n > high:
-		v.wrong("must be a whole number from %d to %d, not %s", low, high, v.node.Value)
+		v.wrong("must be a whole number from %d to %d, not %s", low, high, redact.Bare(v.node.Value))
 	default:
 		return n
 	}
@@ -50,6 +54,21 @@ func (v value) number(low, high int) int {
 func decimal(s string) bool {
 	digits := strings.TrimPrefix(s, "-")
 	return strings.Trim(digits, "0123456789") == "" && (digits == "0" || !strings.HasPrefix(digits, "0"))
+}
+
+// thousands returns 50000 for 50k and 1000000 for 1M, or "".
+func thousands(s string) string {
+	digits := s[:max(len(s)-1, 0)]
+	if n, err := strconv.ParseUint(digits, 10, 16); err != nil || strconv.FormatUint(n, 10) != digits {
+		return ""
+	}
+	switch s[len(s)-1] {
+	case 'k', 'K':
+		return digits + "000"
+	case 'm', 'M':
+		return digits + "000000"
+	}
+	return ""
 }
 
 // boolean reads true or false.
@@ -103,13 +122,13 @@ func (v value) durationIn(low, high time.Duration, off bool) time.Duration {
 	d, err := time.ParseDuration(v.node.Value) // takes a bare 0, too
 	switch tag := v.node.ShortTag(); {
 	case err != nil && (tag == "!!int" || tag == "!!float"):
-		v.wrong("must be a duration with its unit, not %s; write 10s or 500ms (a bare number of HAProxy's is milliseconds)", v.node.Value)
+		v.wrong("must be a duration with its unit, not %s; write 10s or 500ms (a bare number of HAProxy's is milliseconds)", redact.Bare(v.node.Value))
 	case err != nil:
 		v.wrong("must be a duration, not %s; write 500ms, 10s, 5m or 1h30m", v.described())
 	case off && (d < 0 || d > high || 0 < d && d < low):
-		v.wrong("must be 0s, or from %s to %s, not %s", period(low), period(high), v.node.Value)
+		v.wrong("must be 0s, or from %s to %s, not %s", period(low), period(high), redact.Bare(v.node.Value))
 	case !off && (d < low || d > high):
-		v.wrong("must be from %s to %s, not %s", period(low), period(high), v.node.Value)
+		v.wrong("must be from %s to %s, not %s", period(low), period(high), redact.Bare(v.node.Value))
 	default:
 		return d
 	}
@@ -182,9 +201,9 @@ func (v value) name() string {
 	case len(s) > maxName:
 		v.wrong("must have at most %d characters, not %d", maxName, len(s))
 	case strings.ContainsFunc(s, notInName):
-		v.wrong("%s may hold letters, digits and - _ . : only", quote(s))
+		v.wrong("%s may hold letters, digits and - _ . : only", redact.Quote(s))
 	case strings.ContainsAny(s[:1], "-.:"):
-		v.wrong("%s must start with a letter, a digit or _", quote(s))
+		v.wrong("%s must start with a letter, a digit or _", redact.Quote(s))
 	default:
 		return s
 	}

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/mqttlb/mqttlb/internal/redact"
 )
 
 // maxText bounds the configuration and each servers file, in bytes. A server takes about 50,
@@ -93,12 +95,15 @@ func lineLength(text []byte) int {
 // puts into its messages is often that where the surrounding block began, and may be missing.
 func explain(text []byte, handed int, err error) *mistake {
 	line := brokenLine(text, handed)
-	words := yamlPrefix.ReplaceAllString(err.Error(), "")
+	words := inMessage.ReplaceAllStringFunc(yamlPrefix.ReplaceAllString(err.Error(), ""), redact.Bare)
 	return &mistake{line, "not valid YAML: " + words + "; " + hint(textOfLine(text, line))}
 }
 
 // yamlPrefix is what the messages of yaml.v3 begin with.
 var yamlPrefix = regexp.MustCompile(`^(yaml: )?(line \d+: )?`)
+
+// inMessage finds what the messages of yaml.v3 repeat of the text: an alias. A token that starts with * is one.
+var inMessage = regexp.MustCompile(`'[^']*'`)
 
 // brokenLine returns the line after the longest run of lines, of the first handed ones, that is
 // YAML by itself: where the offending value begins, be it a list that is never closed. The
@@ -144,8 +149,8 @@ func textOfLine(text []byte, line int) string {
 
 // Values that YAML takes for something else, though people who come from HAProxy or NGINX write them.
 var (
-	starAddress = regexp.MustCompile(`[:\s]\*:(\d+)`)                 // an alias to YAML
-	openBracket = regexp.MustCompile(`[:\s](\[[0-9a-fA-F:.]*\]:\d+)`) // a list to YAML
+	starAddress = regexp.MustCompile(`[:\s]\*:(\d{1,5})\b`)                      // an alias to YAML
+	openBracket = regexp.MustCompile(`[:\s](\[[0-9a-fA-F:.]{0,45}\]:\d{1,5})\b`) // a list to YAML
 )
 
 // hint returns what to try when the line is no YAML.

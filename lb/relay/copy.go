@@ -20,8 +20,10 @@ const linger = 30 * time.Second
 // timeout of its own: no wait is without an end.
 const stall = 5 * time.Minute
 
-// bufferSize is the size of one direction's buffer: a full MQTT session setup fits, and 64 KiB
-// publications take 16 turns, which measured no slower than larger buffers through TLS records.
+// goodbye is how long closing may wait for a client that takes nothing, as in crypto/tls.
+const goodbye = 5 * time.Second
+
+// bufferSize is the size of one direction's buffer, in bytes: all that a session usually sends at once fits.
 const bufferSize = 4 << 10
 
 // Copy relays with two goroutines a pair. The zero value is ready.
@@ -85,6 +87,7 @@ func (s *copySession) closeBoth() {
 	s.closing.Do(func() {
 		// The server first: closing a TLS client may wait for close_notify to be written.
 		s.pair.Server.Close()
+		s.pair.Client.SetWriteDeadline(after(goodbye)) // frees whoever is in the middle of a write, which Close waits for
 		s.pair.Client.Close()
 	})
 }
@@ -95,7 +98,6 @@ type direction struct {
 	from, to net.Conn
 	client   bool // from is the client
 	other    *direction
-	watched  bool        // Watch needs no more
 	heard    atomic.Bool // something came from this side
 	shut     atomic.Bool // this direction ended with an end of file
 	arming   sync.Mutex  // held while the read deadline of from is chosen and set: both goroutines do it
@@ -170,7 +172,6 @@ func (d *direction) passEOF() {
 		d.s.finish(ServerClosed, nil)
 	}
 	d.shut.Store(true)
-	d.to.SetWriteDeadline(after(linger))
 	if half, ok := d.to.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
 		d.s.closeBoth()
 		return
@@ -196,11 +197,13 @@ func (d *direction) fail(client bool, err error) {
 
 // watch shows what the server said to Watch, until that has seen enough.
 func (d *direction) watch(p []byte) {
-	if d.client || d.watched || d.s.pair.Watch == nil {
+	if d.client || d.s.pair.Watch == nil {
 		return
 	}
 	timeout, more := d.s.pair.Watch(p)
-	d.watched = !more
+	if !more {
+		d.s.pair.Watch = nil // and what it has collected: only this goroutine reads it
+	}
 	if timeout != 0 {
 		d.s.clientTimeout.Store(int64(max(timeout, 0)))
 		d.other.armRead() // the client's read is waiting by the old timeout

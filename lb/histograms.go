@@ -4,17 +4,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics are the distributions that the process observes; everything else that is counted is in
-// Status. It may be used from any goroutine.
-type Metrics struct {
+// Histograms are the distributions that the process observes; everything else that is counted is in Status. It is
+// a prometheus.Collector and may be used from any goroutine.
+type Histograms struct {
 	handshake *prometheus.HistogramVec
 	connect   *prometheus.HistogramVec
 	check     *prometheus.HistogramVec
 }
 
-func newMetrics() *Metrics {
+func newHistograms() *Histograms {
 	server := []string{"backend", "server"}
-	return &Metrics{
+	return &Histograms{
 		handshake: histogram("mqttlb_tls_handshake_seconds", "Time of successful TLS handshakes, from accept or PROXY header to Finished.", "listener"),
 		connect:   histogram("mqttlb_server_connect_seconds", "Time to establish connections to servers.", server...),
 		check:     histogram("mqttlb_check_seconds", "Time of health checks, failed ones included.", server...),
@@ -29,21 +29,21 @@ func histogram(name, help string, labels ...string) *prometheus.HistogramVec {
 }
 
 // Describe implements prometheus.Collector.
-func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	m.handshake.Describe(ch)
-	m.connect.Describe(ch)
-	m.check.Describe(ch)
+func (h *Histograms) Describe(ch chan<- *prometheus.Desc) {
+	h.handshake.Describe(ch)
+	h.connect.Describe(ch)
+	h.check.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
-func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	m.handshake.Collect(ch)
-	m.connect.Collect(ch)
-	m.check.Collect(ch)
+func (h *Histograms) Collect(ch chan<- prometheus.Metric) {
+	h.handshake.Collect(ch)
+	h.connect.Collect(ch)
+	h.check.Collect(ch)
 }
 
 // forget drops the series of a server that nobody knows any more.
-func (m *Metrics) forget(gone *member) {
-	m.connect.DeleteLabelValues(gone.backend, gone.server)
-	m.check.DeleteLabelValues(gone.backend, gone.server)
+func (h *Histograms) forget(gone *member) {
+	h.connect.DeleteLabelValues(gone.backend, gone.server)
+	h.check.DeleteLabelValues(gone.backend, gone.server)
 }

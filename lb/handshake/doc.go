@@ -1,0 +1,20 @@
+// Package handshake does TLS handshakes for a server that must not suffer from its clients.
+//
+//	var computing limit.Gate
+//	computing.Set(handshake.PerCPU * runtime.GOMAXPROCS(0))
+//	cfg := handshake.Prepare(&tls.Config{…})
+//	client, err := handshake.Server(ctx, socket, cfg, &computing)
+//	var failed *handshake.Error
+//	if errors.As(err, &failed) { count(failed.Failure) }
+//
+// Invariants: no more handshakes compute at once than the gate lets in, and no client holds a place by being slow; every
+// failure is one of a closed list; after the handshake, what TLS itself writes never waits longer than its deadline.
+//
+// # Why
+//
+// crypto/tls is left alone: the hook GetConfigForClient says when a ClientHello is complete, the first write when our
+// answer is. Its errors are mostly texts, so a failure is told by types, by the side of an alert, and by how far the handshake
+// had come. It writes inside Read, to answer a KeyUpdate, where nobody expects it and no deadline of the caller's is set:
+// a client that asks and never reads held a connection, its two descriptors and the end of the process for as long as
+// it liked.
+package handshake
