@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"container/list"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -45,6 +46,7 @@ type Broker struct {
 
 	mu            sync.Mutex
 	conns         map[*conn]struct{}
+	silent        list.List // of *conn: those that have not opened a session, the oldest first
 	sessions      map[string]*session
 	sessionNumber uint64
 	online        int  // sessions with a connection
@@ -128,6 +130,12 @@ func split(err error) []error {
 		return joined.Unwrap()
 	}
 	return []error{err}
+}
+
+// queuedBytes is how many bytes may wait for one client, beside how many messages: max_queued of those that devices
+// send, and a few of the largest that may come.
+func (b *Broker) queuedBytes() int {
+	return max(b.config.Limits.MaxQueued*4<<10, b.config.Limits.MaxPacketSize*8)
 }
 
 // Close closes the ports of a node that was never run.
@@ -241,13 +249,13 @@ type ClientInfo struct {
 func (b *Broker) Clients() []ClientInfo {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	list := make([]ClientInfo, 0, b.online)
+	infos := make([]ClientInfo, 0, b.online)
 	for _, s := range b.sessions {
 		s.mu.Lock()
 		if c := s.conn; c != nil {
-			list = append(list, ClientInfo{ID: s.id, Addr: c.addr, Version: c.version, Listener: c.l.Name, Since: c.since})
+			infos = append(infos, ClientInfo{ID: s.id, Addr: c.addr, Version: c.version, Listener: c.l.Name, Since: c.since})
 		}
 		s.mu.Unlock()
 	}
-	return list
+	return infos
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"container/list"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -31,7 +32,9 @@ type conn struct {
 	out   *outbox
 	since time.Time
 	cause atomic.Pointer[ending] // why it ends; nil while it does not
-	spoke atomic.Bool            // the client was told why
+	told  chan struct{}          // closed when end has done its work
+	spoke bool                   // the client was told why; read it after told
+	waits *list.Element          // in Broker.silent; Broker.mu guards it
 
 	// Set by serve before the CONNACK, then constant:
 	nc        net.Conn       // tcp behind the PROXY header and TLS
@@ -39,7 +42,7 @@ type conn struct {
 	tlvs      []proxyproto.TLV
 	version   packet.Version
 	session   *session
-	maxPacket int // bytes that the client takes; 0 = any
+	maxPacket int // bytes that the client takes; 0 = any [MQTT-3.1.2-24]
 
 	// For serve alone:
 	in       source
@@ -52,27 +55,37 @@ type conn struct {
 // source reads from a connection, each time with the deadline of the moment.
 type source struct {
 	c     *conn
-	until time.Time     // for the CONNECT; zero afterwards
+	until time.Time     // for the CONNECT; afterwards for the packet that is awaited
 	idle  time.Duration // one and a half keep alives; 0 = for ever
 	begun bool          // the first byte has been seen
+	renew bool          // the client has shown that it is there: idle begins again with the next Read
+	got   int           // bytes since until was set
 }
+
+// sign is how many bytes of a packet show that a client is there, as a whole packet does: single ones
+// would keep a connection for ever [MQTT-3.1.2-22].
+const sign = 4 << 10
 
 // errEnded is what reading yields once the connection is to end; the cause is elsewhere.
 var errEnded = errors.New("the connection is being closed")
 
 // Read implements io.Reader.
 func (s *source) Read(p []byte) (int, error) {
-	deadline := s.until
-	if deadline.IsZero() && s.idle > 0 {
-		deadline = time.Now().Add(s.idle)
+	if s.renew {
+		s.until, s.renew, s.got = time.Time{}, false, 0
+		if s.idle > 0 {
+			s.until = time.Now().Add(s.idle)
+		}
 	}
-	if err := s.c.tcp.SetReadDeadline(deadline); err != nil {
+	if err := s.c.tcp.SetReadDeadline(s.until); err != nil {
 		return 0, err
 	}
 	if s.c.cause.Load() != nil { // end set its deadline before ours, perhaps
 		return 0, errEnded
 	}
 	n, err := s.c.nc.Read(p)
+	s.got += n
+	s.renew = s.got >= sign && s.c.session != nil
 	if n > 0 && !s.begun {
 		s.begun = true
 		if p[0] != byte(packet.CONNECT)<<4 { // known at once, whatever else is to come [MQTT-3.1.0-1]
@@ -85,6 +98,9 @@ func (s *source) Read(p []byte) (int, error) {
 // serve is the life of a connection.
 func (c *conn) serve() {
 	err := c.talk()
+	if errors.Is(err, errEnded) {
+		<-c.told // whoever has taken the session, or set the cause, is about to end the connection
+	}
 	while := keepAliveTimeout
 	if c.session == nil {
 		while = connectTimeout
@@ -105,6 +121,7 @@ func (c *conn) talk() error {
 		return err
 	}
 	for {
+		c.in.renew = true // not earlier: handling may have taken its time
 		h, body, err := r.Next()
 		if err != nil {
 			return err
@@ -203,9 +220,10 @@ func (c *conn) end(e *ending) {
 	if !c.cause.CompareAndSwap(nil, e) {
 		return
 	}
+	defer close(c.told)
 	spoke, greeted := c.out.close(e)
-	c.spoke.Store(spoke)
-	if e.reason == stopped && !greeted {
+	c.spoke = spoke
+	if (e.reason == stopped || e.reason == tooMany) && !greeted {
 		c.tcp.Close() // those who read header and handshake set deadlines of their own
 		return
 	}
@@ -217,10 +235,11 @@ func (c *conn) end(e *ending) {
 // finish cleans up after the connection, in its own goroutine.
 func (c *conn) finish(e *ending) {
 	c.end(e)
+	<-c.told // by now by whoever was first
 	e = c.cause.Load()
 	c.b.detach(c, e)
 	c.out.wait()
-	if c.spoke.Load() {
+	if c.spoke {
 		c.linger()
 	}
 	c.b.stats.ended[e.reason].Add(1)

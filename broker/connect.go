@@ -14,13 +14,12 @@ import (
 
 // arrival is what a CONNECT asks for, within what the node allows.
 type arrival struct {
-	id        string
-	clean     bool
-	expiry    time.Duration // of the session, once the client has gone
-	window    int           // messages of QoS 1 and 2 on the way to the client
-	maxPacket int           // 0 = any
-	will      *will
-	granted   packet.Properties // of the CONNACK
+	id      string
+	clean   bool
+	expiry  time.Duration // of the session, once the client has gone
+	window  int           // messages of QoS 1 and 2 on the way to the client
+	will    *delivery.Will
+	granted packet.Properties // of the CONNACK
 }
 
 // connect reads the first packet and opens the session, or refuses. The CONNACK is under way when it returns nil.
@@ -34,15 +33,24 @@ func (c *conn) connect(r *packet.Reader) error {
 		return c.undecodable(&p, err)
 	}
 	c.version = p.Version
-	c.out.greet(p.Version)
+	if size, limited := p.Properties.Int(packet.MaximumPacketSize); limited {
+		c.maxPacket = int(min(size, math.MaxInt32))
+	}
+	c.out.greet(p.Version, c.maxPacket)
 	a, err := c.arrive(&p)
 	if err != nil {
 		return err
 	}
-	c.in.until = time.Time{}
 	c.keepAlive(&p, a)
+	if connack := (packet.Connack{Properties: a.granted}); !c.takes(connack.Append(nil, c.version)) {
+		return &ending{reason: refused, err: errors.New("not even the CONNACK is within its maximum packet size")}
+	}
 	return c.b.attach(c, a)
 }
+
+// takes reports whether the client takes a packet [MQTT-3.1.2-24]. All that have no list in them are shorter than
+// the CONNACK.
+func (c *conn) takes(raw []byte) bool { return c.maxPacket == 0 || len(raw) <= c.maxPacket }
 
 // firstError tells a stranger's bytes from a client's mistake.
 func firstError(err error) error {
@@ -61,10 +69,10 @@ func (c *conn) undecodable(p *packet.Connect, err error) error {
 	case !errors.As(err, &broken) || p.Version == 0:
 		return &ending{reason: notMQTT, err: err}
 	case broken.Code == packet.UnsupportedProtocolVersion:
-		c.out.greet(packet.V311)
+		c.out.greet(packet.V311, 0)
 		return &ending{refused, broken.Code, err}
 	case p.Version == packet.V5:
-		c.out.greet(packet.V5)
+		c.out.greet(packet.V5, 0)
 		return &ending{refused, broken.Code, err}
 	}
 	return &ending{reason: refused, err: err}
@@ -97,7 +105,7 @@ func (c *conn) arrive(p *packet.Connect) (*arrival, error) {
 		if isSystem(string(p.Will.Topic)) {
 			return nil, refuse(packet.NotAuthorized, "the will's topic is the server's")
 		}
-		a.will = newWill(a.id, p.Will)
+		a.will = delivery.NewWill(a.id, p.Will)
 	}
 	c.grant(p, a)
 	return a, nil
@@ -116,9 +124,6 @@ func (c *conn) grant(p *packet.Connect, a *arrival) {
 	}
 	window, _ := p.Properties.Int(packet.ReceiveMaximum)
 	a.window = min(a.window, int(window)) // [MQTT-3.3.4-9]
-	if size, limited := p.Properties.Int(packet.MaximumPacketSize); limited {
-		a.maxPacket = int(min(size, math.MaxInt32))
-	}
 	seconds, _ := p.Properties.Int(packet.SessionExpiry)
 	c.expiring = seconds > 0
 	a.expiry = time.Duration(seconds) * time.Second

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -241,6 +242,41 @@ func TestKeepAlive(t *testing.T) {
 	})
 }
 
+// TestKeepAliveCountsPackets, not bytes [MQTT-3.1.2-22]: who sends one byte after the other of a packet sends none.
+func TestKeepAliveCountsPackets(t *testing.T) {
+	n := start(t, nil)
+	c := n.open(t, packet.Connect{Version: packet.V5, ClientID: []byte("a"), CleanStart: true, KeepAlive: 1})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for _, b := range (&packet.Publish{Topic: []byte("t"), Payload: make([]byte, 300)}).Append(nil, packet.V5) {
+			<-tick.C
+			if _, err := c.conn.Write([]byte{b}); err != nil {
+				return
+			}
+		}
+	}()
+	c.told(packet.KeepAliveTimeout)
+	c.conn.Close()
+	<-done
+}
+
+// TestKeepAliveOfALargePacket: one that is on its way for longer than the keep alive is a sign of life.
+func TestKeepAliveOfALargePacket(t *testing.T) {
+	n := start(t, nil)
+	c := n.open(t, packet.Connect{Version: packet.V5, ClientID: []byte("a"), CleanStart: true, KeepAlive: 1})
+	b := (&packet.Publish{Topic: []byte("t"), Payload: make([]byte, 10*2*sign)}).Append(nil, packet.V5)
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	for piece := range slices.Chunk(b, 2*sign) {
+		<-tick.C
+		c.write(piece)
+	}
+	c.silent()
+}
+
 // TestKeepAliveDoesNotOverflow: one and a half times the longest is 98,302 s, more than sixteen bits hold.
 func TestKeepAliveDoesNotOverflow(t *testing.T) {
 	n := start(t, nil)
@@ -274,15 +310,20 @@ func TestMaxConnections(t *testing.T) {
 	again.silent()
 }
 
-// TestMoreThanMaxConnections: sockets without a CONNECT have a bound of their own.
+// TestMoreThanMaxConnections: sockets without a CONNECT have a bound of their own, and the oldest of them makes room for
+// whoever comes: they keep nobody from being served.
 func TestMoreThanMaxConnections(t *testing.T) {
 	n := start(t, func(o *Options) { o.Config.Limits.MaxConnections = 1 })
-	for range 1 + sayNo {
+	oldest := talk(t, n.dial(t), packet.V5)
+	for range sayNo {
 		n.dial(t)
 	}
 	until(t, "all are there", func() bool { return n.Stats().Connections == 1+sayNo })
-	talk(t, n.dial(t), packet.V5).gone()
-	if n.Stats().Ended["too_many"] != 1 {
-		t.Error("it was not counted")
+	c := n.join(t, packet.V5, "c")
+	oldest.gone()
+	for range 2 * sayNo {
+		n.dial(t)
 	}
+	until(t, "some had to go", func() bool { return n.Stats().Ended["too_many"] >= 1+2*sayNo && n.Stats().Connections <= 1+2*sayNo })
+	c.silent()
 }

@@ -16,6 +16,8 @@
 //   - Delivering never waits for a client. Each connection has an outbox that is bounded: by the window for QoS
 //     1 and 2, by max_queued for QoS 0, by not reading from a client that does not read the answers to its own
 //     packets. A write that takes longer than the write timeout ends the connection.
+//   - What waits for a client is bounded in messages, by max_queued, and in bytes, by 4 KiB for each of those or
+//     eight of the largest packets, whichever is more; what it subscribes to, by what that takes in memory.
 //   - A client identifier has at most one connection, whoever comes last, and never waits for the one before.
 //   - No wait is without a deadline, and nothing is allocated for bytes that have not arrived.
 //   - Locks are taken in the order Broker.mu, session.mu, then that of the table or outbox.mu, and no message
@@ -33,7 +35,8 @@
 // machine; mosquitto 2.0.11 in the same run: 7.8 µs, and 0.9 kB for a client).
 //
 // A retained message is sent from a backlog that goes on as the client reads and acknowledges, instead of through the
-// queue, which a subscription to everything would overflow at once.
+// queue, which a subscription to everything would overflow at once. Live messages do not wait behind it; one that comes for
+// a topic whose retained message is still in it takes that along, so that the older never arrives last.
 //
 // The library mochi-mqtt was tried in its place and put aside: a client could end the process with
 // one packet, concurrent connections with one identifier stayed alive side by side, and an idle

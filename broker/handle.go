@@ -170,8 +170,9 @@ func (b *Broker) publish(m *delivery.Message) bool {
 	return b.table.Publish(m, func(s *session, c delivery.Copy) { s.deliver(c, now) })
 }
 
-// maxFilters bounds the subscriptions of one session: what they cost is not in proportion to the packets that make them.
-const maxFilters = 100_000
+// filtersAtOnce bounds how many filters of one SUBSCRIBE are looked at: each may cost a walk through all retained
+// messages, and a packet holds hundreds of thousands.
+const filtersAtOnce = 10_000
 
 func (c *conn) handleSubscribe(h packet.Header, body []byte) error {
 	var p packet.Subscribe
@@ -183,23 +184,36 @@ func (c *conn) handleSubscribe(h packet.Header, body []byte) error {
 		id = i
 	}
 	ack := packet.Suback{PacketID: p.PacketID, Codes: make([]byte, 0, p.Subscriptions.Len())}
-	return c.own(func(s *session) {
-		var retained []route.Retained
-		for filter, options := range p.Subscriptions.All() {
-			code, list := s.subscribe(string(filter), options, id)
-			ack.Codes = append(ack.Codes, byte(code)) // [MQTT-3.8.4-6]
-			retained = append(retained, list...)
+	for filter, options := range p.Subscriptions.All() { // each with the session to itself: others need it meanwhile
+		code := packet.QuotaExceeded
+		if len(ack.Codes) < filtersAtOnce {
+			if err := c.own(func(s *session) { code = s.subscribe(string(filter), options, id) }); err != nil {
+				return err
+			}
 		}
-		c.out.packet(ack.Append(nil, c.version)) // [MQTT-3.8.4-1]
-		s.hold(retained)
+		ack.Codes = append(ack.Codes, byte(code)) // [MQTT-3.8.4-6]
+	}
+	return c.settled(ack.Append(nil, c.version)) // [MQTT-3.8.4-1]
+}
+
+// settled sends the answer to a change of subscriptions, and what the change has asked for. A client that does not take an
+// answer of this size would wait for it in vain [MQTT-3.1.2-25]: its connection ends.
+func (c *conn) settled(ack []byte) error {
+	if !c.takes(ack) {
+		return violation(packet.PacketTooLarge, "it asks for an answer of %d bytes and takes %d", len(ack), c.maxPacket)
+	}
+	return c.own(func(s *session) {
+		c.out.packet(ack)
 		s.pump(time.Now())
 	})
 }
 
-// subscribe adds one subscription. s.mu is held.
-func (s *session) subscribe(filter string, o packet.Options, id uint32) (packet.ReasonCode, []route.Retained) {
-	if _, there := s.filters[filter]; !there && len(s.filters) >= maxFilters {
-		return packet.QuotaExceeded, nil
+// subscribe adds one subscription, and the retained messages that it asks for to the backlog. There they find room for each of
+// those that there are, and max_queued more: a client that subscribes again and again without reading gets each of them
+// about once. s.mu is held.
+func (s *session) subscribe(filter string, o packet.Options, id uint32) packet.ReasonCode {
+	if !s.filters.Room(filter) {
+		return packet.QuotaExceeded
 	}
 	w := route.Want{
 		ID:                id,
@@ -208,27 +222,18 @@ func (s *session) subscribe(filter string, o packet.Options, id uint32) (packet.
 		NoLocal:           o.NoLocal,
 		RetainAsPublished: o.RetainAsPublished,
 	}
-	retained, err := s.b.table.Subscribe(s, filter, w)
-	if err != nil {
-		return packet.TopicFilterInvalid, nil
-	}
-	s.filters[filter] = struct{}{}
-	return packet.ReasonCode(w.QoS), retained // [MQTT-3.8.4-7]
-}
-
-// hold adds retained messages to the backlog. A client that subscribes again and again without reading gets each of
-// them about once. s.mu is held.
-func (s *session) hold(retained []route.Retained) {
-	if len(retained) == 0 {
-		return
-	}
 	_, most := s.b.table.Size()
-	most = max(most, len(retained)) + s.b.config.Limits.MaxQueued
-	if room := most - len(s.backlog); len(retained) > room {
-		s.b.stats.dropped[queueFull].Add(uint64(len(retained) - max(room, 0)))
-		retained = retained[:max(room, 0)]
+	room := max(most+s.b.config.Limits.MaxQueued-s.backlog.Len(), 0)
+	retained, more, err := s.b.table.Subscribe(s, filter, w, room)
+	if err != nil {
+		return packet.TopicFilterInvalid
 	}
-	s.backlog = append(s.backlog, retained...)
+	if more { // how many more is not worth a walk through all of them
+		s.b.stats.dropped[queueFull].Add(1)
+	}
+	s.filters.Add(filter)
+	s.backlog.Push(retained)
+	return packet.ReasonCode(w.QoS) // [MQTT-3.8.4-7]
 }
 
 func (c *conn) handleUnsubscribe(h packet.Header, body []byte) error {
@@ -237,18 +242,19 @@ func (c *conn) handleUnsubscribe(h packet.Header, body []byte) error {
 		return err
 	}
 	ack := packet.Unsuback{PacketID: p.PacketID, Codes: make([]byte, 0, p.Filters.Len())}
-	return c.own(func(s *session) {
-		for filter := range p.Filters.All() {
-			name := string(filter)
-			code := packet.Success
+	for filter := range p.Filters.All() {
+		name, code := string(filter), packet.Success
+		if err := c.own(func(s *session) {
 			if !s.b.table.Unsubscribe(s, name) {
 				code = packet.NoSubscriptionExisted
 			}
-			delete(s.filters, name)
-			ack.Codes = append(ack.Codes, byte(code)) // [MQTT-3.11.3-1]
+			s.filters.Remove(name)
+		}); err != nil {
+			return err
 		}
-		c.out.packet(ack.Append(nil, c.version)) // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
-	})
+		ack.Codes = append(ack.Codes, byte(code)) // [MQTT-3.11.3-1]
+	}
+	return c.settled(ack.Append(nil, c.version)) // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
 }
 
 // handleDisconnect ends the connection as the client wants it, always with an error.

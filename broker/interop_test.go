@@ -15,6 +15,7 @@ import (
 	mqtt3 "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/mqttlb/mqttlb/broker/packet"
+	"github.com/mqttlb/mqttlb/internal/peertest"
 )
 
 // pahoClient connects a client of MQTT 5 whose messages go to a channel.
@@ -117,10 +118,7 @@ func TestPaho3(t *testing.T) {
 // mosquitto runs one of mosquitto's clients against the node.
 func mosquitto(t *testing.T, n *node, program string, args ...string) *exec.Cmd {
 	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		mustHave(t, program)
-	}
+	path := peertest.Path(t, program, "mosquitto-clients")
 	host, port, err := net.SplitHostPort(n.Addr("mqtt").String())
 	if err != nil {
 		t.Fatal(err)

@@ -114,6 +114,31 @@ func TestMaxPacketSizeOfTheClient(t *testing.T) {
 	}
 }
 
+// TestAnswersWithinMaximumPacketSize [MQTT-3.1.2-24] [MQTT-3.1.2-25]: a client that does not take a CONNACK is not served, and one that asks for a
+// longer answer than it takes does not wait for it in vain.
+func TestAnswersWithinMaximumPacketSize(t *testing.T) {
+	n := start(t, nil)
+	for _, most := range []uint32{1, 3, 5, 15, 16} {
+		con := lasting("c", true, 0)
+		con.Properties.AddInt(packet.MaximumPacketSize, most)
+		c := talk(t, n.dial(t), packet.V5)
+		c.write(con.Append(nil))
+		if most < 16 {
+			c.gone()
+			continue
+		}
+		c.connack()
+		filters := strings.Split("abcdefghijk", "")
+		c.subscribe(packet.Options{}, filters...)
+		p := packet.Subscribe{PacketID: 8}
+		for _, f := range append(filters, "l") {
+			p.Subscriptions.Add([]byte(f), packet.Options{})
+		}
+		c.write(p.Append(nil, packet.V5))
+		c.told(packet.PacketTooLarge)
+	}
+}
+
 // TestTopicAlias [MQTT-3.3.2-8] to [MQTT-3.3.2-12]: within the maximum, changeable, and of one connection only
 // [MQTT-3.3.2-7].
 func TestTopicAlias(t *testing.T) {

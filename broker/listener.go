@@ -65,23 +65,45 @@ func (b *Broker) accept(ctx context.Context, l *listener) {
 // sayNo is how many connections beyond max_connections are heard, to be told that there are too many.
 const sayNo = 64
 
-// register makes a connection known; nil when there is no room.
+// register makes a connection known; nil when there is no room. Whoever has connected and said nothing makes room
+// for those who come later, so that such connections keep nobody from being served.
 func (b *Broker) register(l *listener, tcp *net.TCPConn) *conn {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if most := b.config.Limits.MaxConnections; b.stopping || most > 0 && len(b.conns) >= most+sayNo {
+	most := b.config.Limits.MaxConnections + sayNo
+	limited := most > sayNo
+	if b.stopping || limited && len(b.conns) >= most+sayNo { // they are slow to go
 		return nil
 	}
-	c := &conn{b: b, l: l, tcp: tcp, since: time.Now()}
+	if limited && len(b.conns) >= most {
+		oldest := b.silent.Front()
+		if oldest == nil {
+			return nil
+		}
+		c := oldest.Value.(*conn)
+		b.hear(c)
+		c.end(&ending{reason: tooMany})
+	}
+	c := &conn{b: b, l: l, tcp: tcp, since: time.Now(), told: make(chan struct{})}
 	c.out = newOutbox(c)
 	c.in.c = c
+	c.waits = b.silent.PushBack(c)
 	b.conns[c] = struct{}{}
 	b.running.Add(1)
 	return c
 }
 
+// hear notes that a connection has said something, or goes. b.mu is held.
+func (b *Broker) hear(c *conn) {
+	if c.waits != nil {
+		b.silent.Remove(c.waits)
+		c.waits = nil
+	}
+}
+
 func (b *Broker) unregister(c *conn) {
 	b.mu.Lock()
+	b.hear(c)
 	delete(b.conns, c)
 	b.mu.Unlock()
 	b.running.Done()

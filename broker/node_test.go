@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -358,13 +357,4 @@ func versions(t *testing.T, test func(*testing.T, packet.Version)) {
 	for _, v := range []packet.Version{packet.V31, packet.V311, packet.V5} {
 		t.Run(v.String(), func(t *testing.T) { test(t, v) })
 	}
-}
-
-// mustHave skips, or fails where the programs of others must be there.
-func mustHave(t *testing.T, missing string) {
-	t.Helper()
-	if os.Getenv("MQTTLB_REQUIRE_PEERS") == "1" {
-		t.Fatalf("%s is not installed", missing)
-	}
-	t.Skipf("%s is not installed", missing)
 }

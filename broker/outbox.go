@@ -36,6 +36,7 @@ type outbox struct {
 	changed  sync.Cond // of mu: the writer took items, or is done
 	items    []item
 	answers  int            // weight of the items that are not messages
+	offered  int            // bytes of the items that offer put in
 	version  packet.Version // 0 until the CONNECT has been read
 	max      int            // longest packet the client takes, in bytes; 0 = any [MQTT-3.1.2-24]
 	accepted bool           // the CONNACK said yes
@@ -67,18 +68,18 @@ func newOutbox(c *conn) *outbox {
 	return o
 }
 
-// greet notes what the client speaks. From here on a refusal can be told.
-func (o *outbox) greet(v packet.Version) {
+// greet notes what the client speaks and takes. From here on a refusal can be told.
+func (o *outbox) greet(v packet.Version, maxPacket int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.version = v
+	o.version, o.max = v, maxPacket
 }
 
 // accept puts in the CONNACK that says yes: the first packet of all [MQTT-3.2.0-1].
-func (o *outbox) accept(connack []byte, maxPacket int) {
+func (o *outbox) accept(connack []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.max, o.accepted = maxPacket, true
+	o.accepted = true
 	o.putLocked(item{raw: connack})
 }
 
@@ -87,14 +88,8 @@ func (o *outbox) answer(typ packet.Type, id uint16, code packet.ReasonCode) {
 	o.put(item{typ: typ, id: id, code: code})
 }
 
-// packet puts in one that is encoded. One that the client does not take is left out [MQTT-3.1.2-25].
-func (o *outbox) packet(raw []byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.max == 0 || len(raw) <= o.max {
-		o.putLocked(item{raw: raw})
-	}
-}
+// packet puts in one that is encoded.
+func (o *outbox) packet(raw []byte) { o.put(item{raw: raw}) }
 
 // message puts in a PUBLISH, or the PUBREL of one that has arrived.
 func (o *outbox) message(s delivery.Send) {
@@ -105,15 +100,27 @@ func (o *outbox) message(s delivery.Send) {
 	o.put(item{typ: packet.PUBLISH, copy: s.Copy, id: s.ID, dup: s.Dup})
 }
 
-// offer puts in a PUBLISH of QoS 0, unless so many items wait already: then it is false.
-func (o *outbox) offer(c delivery.Copy, most int) bool {
+// offer puts in a PUBLISH of QoS 0, unless so many items, or messages of so many bytes, wait already: then it is false.
+func (o *outbox) offer(c delivery.Copy, most, bytes int) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.items) >= most {
+	if !o.roomLocked(c, most, bytes) {
 		return false
 	}
+	o.offered += c.Message.Size()
 	o.putLocked(item{typ: packet.PUBLISH, copy: c})
 	return true
+}
+
+// room reports whether offer would be true.
+func (o *outbox) room(c delivery.Copy, most, bytes int) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.roomLocked(c, most, bytes)
+}
+
+func (o *outbox) roomLocked(c delivery.Copy, most, bytes int) bool {
+	return len(o.items) < most && o.offered+c.Message.Size() <= bytes
 }
 
 // waiting returns how many items have not been taken by the writer.
@@ -166,6 +173,9 @@ func (o *outbox) close(e *ending) (spoke, greeted bool) {
 	case !o.accepted && o.version != 0:
 		last = (&packet.Connack{Code: e.code}).Append(nil, o.version)
 	}
+	if o.max > 0 && len(last) > o.max {
+		last = nil
+	}
 	if len(last) > 0 {
 		o.putLocked(item{raw: last})
 	}
@@ -191,7 +201,7 @@ func (o *outbox) write() {
 	enc := delivery.Encoder{Version: o.version}
 	for o.take(w) {
 		if err := o.flush(w, &enc); err != nil {
-			o.c.end(&ending{writeTimeout, 0, err})
+			o.c.end(endingOf(err, writeTimeout))
 			o.stop()
 			return
 		}
@@ -211,10 +221,7 @@ func (o *outbox) take(w *writeScratch) bool {
 		return false
 	}
 	w.batch, o.items = o.items, w.batch[:0]
-	if cap(o.items) > keptItems {
-		o.items = nil
-	}
-	o.answers = 0
+	o.answers, o.offered = 0, 0
 	return true
 }
 
@@ -229,6 +236,7 @@ func (o *outbox) stop() {
 
 // flush writes the batch in as few writes as its size allows.
 func (o *outbox) flush(w *writeScratch, enc *delivery.Encoder) error {
+	defer w.tidy()
 	now := time.Now()
 	w.buf = w.buf[:0]
 	for i := range w.batch {
@@ -240,15 +248,21 @@ func (o *outbox) flush(w *writeScratch, enc *delivery.Encoder) error {
 			w.buf = w.buf[:0]
 		}
 	}
-	clear(w.batch) // let the messages go
 	if len(w.buf) == 0 {
 		return nil
 	}
-	err := o.c.write(w.buf)
+	return o.c.write(w.buf)
+}
+
+// tidy lets go of the messages, and of memory that only a few writers need.
+func (w *writeScratch) tidy() {
+	clear(w.batch)
+	if cap(w.batch) > keptItems {
+		w.batch = nil
+	}
 	if cap(w.buf) > keptChunk {
 		w.buf = make([]byte, 0, writeChunk)
 	}
-	return err
 }
 
 func (o *outbox) append(dst []byte, it *item, enc *delivery.Encoder, now time.Time) []byte {

@@ -5,14 +5,15 @@ import (
 
 	"github.com/mqttlb/mqttlb/broker/delivery"
 	"github.com/mqttlb/mqttlb/broker/packet"
+	"github.com/mqttlb/mqttlb/broker/route"
 )
 
 // aftermath is what remains to be done after a change of sessions, when no lock is held any more.
 type aftermath struct {
-	displaced *conn               // lost its session to a newcomer
-	gone      *session            // has ended; its filters are still in the table
-	filters   map[string]struct{} // of gone
-	will      *delivery.Message   // is due
+	displaced *conn             // lost its session to a newcomer
+	gone      *session          // has ended; its filters are still in the table
+	filters   route.Filters     // of gone
+	will      *delivery.Message // is due
 }
 
 // settle does what remains.
@@ -20,9 +21,7 @@ func (b *Broker) settle(a aftermath) {
 	if a.displaced != nil {
 		a.displaced.end(&ending{takenOver, packet.SessionTakenOver, nil}) // [MQTT-3.1.4-3]
 	}
-	for filter := range a.filters {
-		b.table.Unsubscribe(a.gone, filter)
-	}
+	b.table.Forget(a.gone, a.filters)
 	if a.will != nil {
 		b.publish(a.will)
 	}
@@ -42,6 +41,10 @@ func (b *Broker) attachLocked(c *conn, a *arrival, now time.Time) (after afterma
 	if b.stopping {
 		return after, refuse(packet.ServerUnavailable, "the node is stopping")
 	}
+	if c.cause.Load() != nil { // it made room for another one
+		return after, errEnded
+	}
+	b.hear(c)
 	s := b.sessions[a.id]
 	if most := b.config.Limits.MaxConnections; most > 0 && b.online >= most && (s == nil || !s.online.Load()) {
 		return after, refuse(packet.ServerBusy, "%d clients are connected already", b.online)
@@ -57,8 +60,7 @@ func (b *Broker) attachLocked(c *conn, a *arrival, now time.Time) (after afterma
 		b.sessionNumber++
 		s = &session{
 			b: b, id: a.id, number: b.sessionNumber,
-			outgoing: delivery.NewOutgoing(b.config.Limits.MaxQueued),
-			filters:  make(map[string]struct{}),
+			outgoing: delivery.NewOutgoing(b.config.Limits.MaxQueued, b.queuedBytes()),
 		}
 		b.sessions[a.id] = s
 	}
@@ -74,11 +76,11 @@ func (s *session) handOver(clean bool, now time.Time) (after aftermath, present 
 	defer s.mu.Unlock()
 	s.stopTimer()
 	after.displaced = s.conn
-	over := s.conn == nil && !now.Before(s.expireAt)
-	present = !clean && !over // [MQTT-3.1.2-4] [MQTT-3.1.2-5]
-	if w := s.will; w != nil && (!present || s.conn != nil && w.delay == 0) {
+	over := s.conn == nil && !now.Before(s.expireAt) || s.conn != nil && s.expiry == 0 // it goes with its connection
+	present = !clean && !over                                                          // [MQTT-3.1.2-4] [MQTT-3.1.2-5]
+	if w := s.will; w != nil && (!present || s.conn != nil && w.Delay == 0) {
 		// Section 3.1.2.5: the connection is closed; a delay is cut short by the end of the session.
-		after.will = w.message(now)
+		after.will = w.Message(now)
 	}
 	s.will, s.willAt = nil, time.Time{} // else the newcomer came in time [MQTT-3.1.3-9]
 	s.leave()
@@ -96,9 +98,9 @@ func (s *session) leave() {
 }
 
 // finish ends the session and returns the filters that the table is to forget. s.mu is held.
-func (s *session) finish() map[string]struct{} {
+func (s *session) finish() route.Filters {
 	filters := s.filters
-	s.ended, s.filters, s.backlog = true, nil, nil
+	s.ended, s.filters, s.backlog = true, route.Filters{}, route.Backlog{}
 	s.outgoing, s.incoming = delivery.Outgoing{}, delivery.Incoming{}
 	return filters
 }
@@ -107,14 +109,14 @@ func (s *session) finish() map[string]struct{} {
 func (s *session) take(c *conn, a *arrival, present bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.session, c.maxPacket = s, a.maxPacket
+	c.session = s
 	s.conn = c
 	s.online.Store(true)
 	s.expiry, s.expireAt = a.expiry, time.Time{}
 	s.will = a.will
 	s.outgoing.Connected(a.window)
 	connack := packet.Connack{SessionPresent: present, Properties: a.granted} // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
-	c.out.accept(connack.Append(nil, c.version), a.maxPacket)
+	c.out.accept(connack.Append(nil, c.version))
 	s.pump(now)
 }
 
@@ -144,18 +146,18 @@ func (b *Broker) detachLocked(c *conn, e *ending, now time.Time) (after aftermat
 	}
 	if s.expiry == 0 || b.stopping {
 		if s.will != nil {
-			after.will = s.will.message(now)
+			after.will = s.will.Message(now)
 		}
 		delete(b.sessions, s.id)
 		after.gone, after.filters = s, s.finish()
 		return after
 	}
 	s.expireAt = now.Add(s.expiry)
-	if s.will != nil && s.will.delay == 0 {
-		after.will, s.will = s.will.message(now), nil
+	if s.will != nil && s.will.Delay == 0 {
+		after.will, s.will = s.will.Message(now), nil
 	}
 	if s.will != nil {
-		s.willAt = now.Add(s.will.delay)
+		s.willAt = now.Add(s.will.Delay)
 	}
 	s.startTimer(now)
 	return after
@@ -198,7 +200,7 @@ func (s *session) dueLocked(now time.Time) (after aftermath) {
 	}
 	over := !now.Before(s.expireAt)
 	if s.will != nil && (over || !now.Before(s.willAt)) {
-		after.will, s.will = s.will.message(now), nil
+		after.will, s.will = s.will.Message(now), nil
 	}
 	if over {
 		delete(s.b.sessions, s.id)

@@ -32,10 +32,10 @@ type session struct {
 	conn     *conn // nil while the client is away
 	outgoing delivery.Outgoing
 	incoming delivery.Incoming
-	backlog  []route.Retained    // retained messages for new subscriptions, not yet sent
-	filters  map[string]struct{} // subscribed to, as the client wrote them
-	will     *will               // of the connection, or of the last one until its delay is over
-	willAt   time.Time           // zero: the will waits for the connection to end
+	backlog  route.Backlog  // retained messages for new subscriptions, not yet sent
+	filters  route.Filters  // subscribed to
+	will     *delivery.Will // of the connection, or of the last one until its delay is over
+	willAt   time.Time      // zero: the will waits for the connection to end
 	expiry   time.Duration
 	expireAt time.Time   // while the client is away
 	timer    *time.Timer // while the client is away and the session goes on
@@ -61,23 +61,38 @@ func (s *session) deliver(c delivery.Copy, now time.Time) {
 	defer s.mu.Unlock()
 	switch {
 	case s.ended:
-	case c.QoS == 0:
-		s.deliverQoS0(c, now)
-	case !s.outgoing.Add(c):
-		s.b.stats.dropped[queueFull].Add(1)
+	case c.QoS == 0 && s.conn == nil: // section 3.1.2.4 of MQTT 3.1.1 lets a server choose
 	default:
-		s.pump(now)
+		for _, older := range s.backlog.Take(c.Message.Topic) {
+			s.deliverRetained(older.Copy(), now)
+		}
+		s.send(c, now)
+		if c.QoS > 0 {
+			s.pump(now)
+		}
 	}
 }
 
-// deliverQoS0 sends or drops. For a client that is away there is nothing to do (section 3.1.2.4 of MQTT 3.1.1 lets
-// a server choose).
+// send puts a message in the queue, or where there is none for its QoS into the outbox. s.mu is held.
+func (s *session) send(c delivery.Copy, now time.Time) {
+	if c.QoS == 0 {
+		s.deliverQoS0(c, now)
+		return
+	}
+	expired, ok := s.outgoing.Add(c, now)
+	s.b.stats.dropped[messageExpired].Add(uint64(expired))
+	if !ok {
+		s.b.stats.dropped[queueFull].Add(1)
+	}
+}
+
+// deliverQoS0 sends or drops.
 func (s *session) deliverQoS0(c delivery.Copy, now time.Time) {
 	switch {
 	case s.conn == nil:
 	case s.tooLarge(c, now):
 		s.b.stats.dropped[tooLarge].Add(1)
-	case !s.conn.out.offer(c, s.b.config.Limits.MaxQueued):
+	case !s.conn.out.offer(c, s.b.config.Limits.MaxQueued, s.b.queuedBytes()):
 		s.b.stats.dropped[clientSlow].Add(1)
 	}
 }
@@ -89,17 +104,14 @@ func (s *session) pump(now time.Time) {
 	}
 	s.pumpQueue(now)
 	step := min(backlogStep, s.b.config.Limits.MaxQueued) // there is room for as many
-	for len(s.backlog) > 0 && s.conn.out.waiting() < step {
-		c := s.backlog[0].Copy()
-		if c.QoS > 0 && !s.outgoing.Open() {
+	for r, ok := s.backlog.First(); ok; r, ok = s.backlog.First() {
+		c := r.Copy()
+		if !s.conn.out.room(c, step, s.b.queuedBytes()) || c.QoS > 0 && !s.outgoing.Open() {
 			return
 		}
-		s.backlog[0] = route.Retained{}
-		s.backlog = s.backlog[1:]
+		s.backlog.Pop()
 		s.deliverRetained(c, now)
-	}
-	if len(s.backlog) == 0 {
-		s.backlog = nil
+		s.pumpQueue(now)
 	}
 }
 
@@ -124,12 +136,8 @@ func (s *session) pumpQueue(now time.Time) {
 // deliverRetained sends one retained message. One that has been replaced since the client subscribed is left out:
 // its successor was, or will be, delivered.
 func (s *session) deliverRetained(c delivery.Copy, now time.Time) {
-	switch {
-	case c.Message.Expired(now) || !s.b.table.Retains(c.Message):
-	case c.QoS == 0:
-		s.deliverQoS0(c, now)
-	case s.outgoing.Add(c):
-		s.pumpQueue(now)
+	if !c.Message.Expired(now) && s.b.table.Retains(c.Message) {
+		s.send(c, now)
 	}
 }
 
@@ -147,7 +155,7 @@ func (s *session) tooLarge(c delivery.Copy, now time.Time) bool {
 func (s *session) refill(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conn == c && len(s.backlog) > 0 {
+	if s.conn == c && s.backlog.Len() > 0 {
 		s.pump(time.Now())
 	}
 }

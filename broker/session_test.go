@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"os"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -94,6 +97,69 @@ func TestTakeover(t *testing.T) {
 	})
 }
 
+// TestTakeoverOfAnEndingSession: one that is to end with its connection ends when that is taken over, with its subscriptions, and its will is
+// published now [MQTT-3.1.2-6 of 3.1.1] [MQTT-3.2.2-3].
+func TestTakeoverOfAnEndingSession(t *testing.T) {
+	n := start(t, nil)
+	p := n.join(t, packet.V5, "p")
+	p.subscribe(packet.Options{}, "will")
+	for _, v := range []packet.Version{packet.V311, packet.V5} {
+		old := n.open(t, mortal(v, "m", 3600, 0))
+		old.subscribe(packet.Options{QoS: 1}, "a")
+		fresh, ack := n.connect(t, packet.Connect{Version: v, ClientID: []byte("m"), KeepAlive: 60})
+		if ack.SessionPresent || ack.Code != packet.Success {
+			t.Errorf("%v: %+v", v, ack)
+		}
+		old.told(packet.SessionTakenOver)
+		p.hears("will", "gone")
+		p.say("a", "x", 1)
+		fresh.silent()
+		n.join(t, v, "m").bye()
+	}
+}
+
+// TestTakeoverOfABusyClient: one that keeps sending is told as well, and counted for what it was.
+func TestTakeoverOfABusyClient(t *testing.T) {
+	n := start(t, nil)
+	var u packet.Unsubscribe
+	u.PacketID = 1
+	u.Filters.Add([]byte("q"))
+	busy := bytes.Repeat(u.Append(nil, packet.V5), 20)
+	old := n.join(t, packet.V5, "c")
+	const rounds = 30
+	for range rounds {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				if _, err := old.conn.Write(busy); err != nil {
+					return
+				}
+			}
+		}()
+		old.want(packet.UNSUBACK)
+		fresh := talk(t, n.dial(t), packet.V5)
+		fresh.write((&packet.Connect{Version: packet.V5, ClientID: []byte("c"), CleanStart: true}).Append(nil))
+		for {
+			h, body := old.next()
+			if h.Type == packet.UNSUBACK {
+				continue
+			}
+			var d packet.Disconnect
+			old.ok(d.Decode(packet.V5, h, body))
+			if d.Code != packet.SessionTakenOver {
+				t.Fatalf("DISCONNECT: %v", d.Code)
+			}
+			break
+		}
+		fresh.connack()
+		old.conn.Close()
+		<-done
+		old = fresh
+	}
+	until(t, "all are counted", func() bool { return n.Stats().Ended["taken_over"] == rounds })
+}
+
 // TestTakeoverByMany: of many that connect at the same time with one identifier exactly one stays, and it works.
 func TestTakeoverByMany(t *testing.T) {
 	n := start(t, nil)
@@ -168,6 +234,23 @@ func TestTakeoverOfABlockedClient(t *testing.T) {
 		t.Errorf("the newcomer waited %v", took)
 	}
 	until(t, "the old connection is gone", func() bool { return n.Stats().Connections == 2 })
+}
+
+// TestResetWhileWriting: a client that resets the connection has closed it, whatever the node was doing.
+func TestResetWhileWriting(t *testing.T) {
+	n := start(t, nil)
+	c := n.join(t, packet.V5, "s")
+	c.subscribe(packet.Options{}, "a")
+	blockWriter(t, n, n.join(t, packet.V5, "p"), "s")
+	c.conn.(*net.TCPConn).SetLinger(0)
+	c.conn.Close()
+	until(t, "it is counted", func() bool { return n.Stats().Ended["client_closed"] == 1 })
+	if e := endingOf(&net.OpError{Op: "write", Err: syscall.EPIPE}, writeTimeout); e.reason != clientClosed {
+		t.Errorf("a broken pipe is a %v", e)
+	}
+	if e := endingOf(&net.OpError{Op: "write", Err: os.ErrDeadlineExceeded}, writeTimeout); e.reason != writeTimeout {
+		t.Errorf("a deadline is a %v", e)
+	}
 }
 
 // blockWriter publishes to topic a until the writer of that client, who does not read, is stuck.
@@ -247,6 +330,47 @@ func TestOfflineQueue(t *testing.T) {
 		}
 		n.join(t, v, id).bye() // wipes the session
 	})
+}
+
+// TestExpiredMakeRoom: messages that expired while they waited do not keep others out of the queue [MQTT-3.3.2-5].
+func TestExpiredMakeRoom(t *testing.T) {
+	n := start(t, func(o *Options) { o.Config.Limits.MaxQueued = 3 })
+	c := n.stay(t, packet.V5, "c")
+	c.subscribe(packet.Options{QoS: 1}, "a")
+	c.drop(n, "c")
+	p := n.join(t, packet.V5, "p")
+	old := packet.Publish{Topic: []byte("a"), Payload: []byte("old"), QoS: 1}
+	old.Properties.AddInt(packet.MessageExpiry, 0)
+	p.say("a", "1", 1)
+	p.publish(old)
+	p.publish(old)
+	p.say("a", "2", 1)
+	p.say("a", "3", 1)
+	p.say("a", "4", 1) // no room
+	c = n.stay(t, packet.V5, "c")
+	c.hears("a", "1")
+	c.hears("a", "2")
+	c.hears("a", "3")
+	c.silent()
+	if d := n.Stats().Dropped; d["expired"] != 2 || d["queue_full"] != 1 {
+		t.Errorf("dropped: %v", d)
+	}
+}
+
+// TestQueueIsBoundedInBytes: a few large messages fill a queue that many small ones do not.
+func TestQueueIsBoundedInBytes(t *testing.T) {
+	n := start(t, func(o *Options) { o.Config.Limits.MaxPacketSize = 1 << 20 })
+	c := n.stay(t, packet.V5, "c")
+	c.subscribe(packet.Options{QoS: 1}, "a")
+	c.drop(n, "c")
+	p := n.join(t, packet.V5, "p")
+	large := strings.Repeat("x", 1<<20-1<<10)
+	for range 20 {
+		p.say("a", large, 1)
+	}
+	if got := n.Stats().Dropped["queue_full"]; got != 12 {
+		t.Errorf("%d dropped, want 12 of 20 where there is room for 8", got)
+	}
 }
 
 // TestSlowSubscriber: one that stops reading slows nobody, costs a bounded amount, has its QoS 0 messages dropped and

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mqttlb/mqttlb/broker/packet"
+	"github.com/mqttlb/mqttlb/broker/route"
 )
 
 // TestWildcards: the traps of section 4.7, through the whole node.
@@ -136,6 +137,19 @@ func TestSubscribeAgain(t *testing.T) {
 	}
 }
 
+// TestNoLocalRetained: what the client itself has retained is its own message later on, too [MQTT-3.8.3-3].
+func TestNoLocalRetained(t *testing.T) {
+	n := start(t, nil)
+	c, other := n.join(t, packet.V5, "c"), n.join(t, packet.V5, "other")
+	c.retain("a", "mine", 1)
+	other.retain("b", "other", 1)
+	c.subscribe(packet.Options{NoLocal: true}, "+")
+	c.hears("b", "other")
+	c.silent()
+	c.subscribe(packet.Options{}, "a")
+	c.hears("a", "mine")
+}
+
 // TestNoLocal [MQTT-3.8.3-3].
 func TestNoLocal(t *testing.T) {
 	n := start(t, nil)
@@ -252,6 +266,91 @@ func TestManyRetained(t *testing.T) {
 	}
 }
 
+// TestLargeRetained: retained messages that together are more than may wait come one after the other.
+func TestLargeRetained(t *testing.T) {
+	n := start(t, nil)
+	p := n.join(t, packet.V5, "p")
+	large := strings.Repeat("x", 1<<20-1<<10)
+	const many = 20
+	for i := range many {
+		p.retain(fmt.Sprintf("r/%d", i), large, 1)
+	}
+	for qos := range byte(2) {
+		c := n.join(t, packet.V5, "c")
+		c.subscribe(packet.Options{QoS: qos}, "#")
+		for range many {
+			if m := c.message(); m.QoS == 1 {
+				c.send(packet.PUBACK, m.PacketID)
+			}
+		}
+		c.silent()
+		c.bye()
+	}
+}
+
+// TestRetainedForOneFilterManyTimes: one packet of many filters that match everything asks for no more than the client
+// would get by asking once and again.
+func TestRetainedForOneFilterManyTimes(t *testing.T) {
+	const kept, queued = 50, 10
+	n := start(t, func(o *Options) { o.Config.Limits.MaxQueued = queued })
+	p := n.join(t, packet.V5, "p")
+	for i := range kept {
+		p.retain(fmt.Sprintf("r/%d", i), "x", 1)
+	}
+	c := n.join(t, packet.V5, "c")
+	filters := slices.Repeat([]string{"#"}, 2*filtersAtOnce)
+	codes := c.subscribe(packet.Options{}, filters...)
+	if codes[filtersAtOnce-1] != 0 || codes[filtersAtOnce] != byte(packet.QuotaExceeded) {
+		t.Errorf("codes %x %x", codes[filtersAtOnce-1], codes[filtersAtOnce])
+	}
+	for range kept + queued {
+		c.message()
+	}
+	c.silent()
+}
+
+// TestRetainedBeforeLive: a message that comes while retained ones still wait does not overtake that of its own topic
+// [MQTT-4.6.0-5].
+func TestRetainedBeforeLive(t *testing.T) {
+	n := start(t, nil)
+	p := n.join(t, packet.V5, "p")
+	const topics = 5
+	name := func(i int) string { return fmt.Sprint("r/", i) }
+	for i := range topics {
+		p.retain(name(i), "kept", 1)
+	}
+	con := lasting("c", false, 60)
+	con.Properties.AddInt(packet.ReceiveMaximum, 1)
+	c := n.open(t, con)
+	c.subscribe(packet.Options{QoS: 1}, "r/#", "+/4")
+	first := c.message() // not acknowledged: the others wait
+	for i := range topics {
+		p.say(name(i), "live", 1)
+	}
+	c.drop(n, "c")
+	c = n.open(t, con)
+	if m := c.message(); !m.Dup || string(m.Topic) != string(first.Topic) {
+		t.Fatalf("%s", m.Topic)
+	}
+	c.send(packet.PUBACK, first.PacketID)
+	got := map[string]string{string(first.Topic): "kept "}
+	for range 2 * topics { // one topic twice, one of all has come
+		m := c.message()
+		got[string(m.Topic)] += string(m.Payload) + " "
+		c.send(packet.PUBACK, m.PacketID)
+	}
+	c.silent()
+	for i := range topics {
+		want := "kept live "
+		if i == 4 {
+			want = "kept kept live "
+		}
+		if got[name(i)] != want {
+			t.Errorf("%s: %s, want %s", name(i), got[name(i)], want)
+		}
+	}
+}
+
 // TestShared (section 4.8.2): one of those who share gets each message, those who do not share get all.
 func TestShared(t *testing.T) {
 	n := start(t, nil)
@@ -315,21 +414,21 @@ func TestMaxFilters(t *testing.T) {
 	n := start(t, nil)
 	c := n.join(t, packet.V5, "c")
 	const step = 10_000
-	for i := range maxFilters/step + 1 {
+	for i := range route.MaxFilters/step + 1 {
 		filters := make([]string, step)
 		for j := range filters {
 			filters[j] = fmt.Sprintf("f/%d", i*step+j)
 		}
 		codes := c.subscribe(packet.Options{}, filters...)
 		want := byte(0)
-		if i == maxFilters/step {
+		if i == route.MaxFilters/step {
 			want = byte(packet.QuotaExceeded)
 		}
 		if codes[0] != want || codes[step-1] != want {
 			t.Fatalf("step %d: %x … %x, want %x", i, codes[0], codes[step-1], want)
 		}
 	}
-	if got := n.Stats().Subscriptions; got != maxFilters {
+	if got := n.Stats().Subscriptions; got != route.MaxFilters {
 		t.Errorf("%d subscriptions", got)
 	}
 	c.bye()

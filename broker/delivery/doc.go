@@ -1,9 +1,9 @@
 // Package delivery knows which messages are on their way to a client, which wait, and which have
 // arrived, for as long as a session lives. It does no I/O and takes no locks.
 //
-//	out := delivery.NewOutgoing(1000)          // as many may wait
+//	out := delivery.NewOutgoing(1000, 4<<20)   // as many may wait, and bytes
 //	out.Connected(32)                          // as many may be on the way
-//	out.Add(delivery.Copy{Message: m, QoS: 1}) // false: the queue is full
+//	_, ok := out.Add(delivery.Copy{Message: m, QoS: 1}, now) // false: the queue is full
 //	for s, _, ok := out.Next(now); ok; s, _, ok = out.Next(now) { send(s) }
 //	out.Acked(id)                              // then Next again
 //

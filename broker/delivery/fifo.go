@@ -1,9 +1,13 @@
 package delivery
 
+import "time"
+
 // fifo is a queue of copies. The zero value is empty and holds no memory.
 type fifo struct {
-	items []Copy
-	head  int // of the first one within items
+	items  []Copy
+	head   int       // of the first one within items
+	bytes  int       // of the messages within
+	expiry time.Time // none within expires before; zero = none expires
 }
 
 func (q *fifo) len() int { return len(q.items) - q.head }
@@ -15,6 +19,10 @@ func (q *fifo) push(c Copy) {
 		q.items, q.head = q.items[:n], 0
 	}
 	q.items = append(q.items, c)
+	q.bytes += c.Message.Size()
+	if at := c.Message.Expires; !at.IsZero() && (q.expiry.IsZero() || at.Before(q.expiry)) {
+		q.expiry = at
+	}
 }
 
 // pop takes the first one out, which there must be.
@@ -22,8 +30,26 @@ func (q *fifo) pop() Copy {
 	c := q.items[q.head]
 	q.items[q.head] = Copy{} // let the message go
 	q.head++
+	q.bytes -= c.Message.Size()
 	if q.head == len(q.items) {
-		q.items, q.head = nil, 0
+		*q = fifo{}
 	}
 	return c
+}
+
+// purge takes out those that have expired and returns how many. It looks at them only when one has.
+func (q *fifo) purge(now time.Time) (expired int) {
+	if q.expiry.IsZero() || now.Before(q.expiry) {
+		return 0
+	}
+	old := *q
+	*q = fifo{}
+	for _, c := range old.items[old.head:] {
+		if c.Message.Expired(now) {
+			expired++
+		} else {
+			q.push(c)
+		}
+	}
+	return expired
 }

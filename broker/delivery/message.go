@@ -29,6 +29,14 @@ type Message struct {
 // somebody needs them.
 type packets [2 * 3 * 2]atomic.Pointer[packet.Encoded]
 
+// ownMemory is about what a message takes beside its topic, its payload and its properties, in bytes.
+const ownMemory = 200
+
+// Size returns about what the message takes in memory, in bytes.
+func (m *Message) Size() int {
+	return ownMemory + len(m.Topic) + len(m.Payload) + m.Forwarded.Len()
+}
+
 // Expired reports whether the message is past its expiry [MQTT-3.3.2-5].
 func (m *Message) Expired(now time.Time) bool {
 	return !m.Expires.IsZero() && !now.Before(m.Expires)
@@ -42,6 +50,10 @@ type Copy struct {
 	Retain          bool // the flag in the packet [MQTT-3.3.1-12] [MQTT-3.3.1-13]
 }
 
+// onceBytes bounds the size of messages that are encoded once for all: the forms take memory for as
+// long as the message, and of a longer one copying is the larger part of the work, which remains.
+const onceBytes = 4 << 10
+
 // An Encoder writes copies as packets of one version. It belongs to one goroutine; the zero value
 // needs its Version.
 type Encoder struct {
@@ -52,7 +64,7 @@ type Encoder struct {
 // Append appends the PUBLISH for c. With QoS 0 id and dup do not matter.
 func (e *Encoder) Append(dst []byte, c Copy, id uint16, dup bool, now time.Time) []byte {
 	m := c.Message
-	if m.Many && len(c.SubscriptionIDs) == 0 && (e.Version < packet.V5 || m.Expires.IsZero()) {
+	if m.Many && m.Size() <= onceBytes && len(c.SubscriptionIDs) == 0 && (e.Version < packet.V5 || m.Expires.IsZero()) {
 		return m.once(e.Version, c).Append(dst, id, dup)
 	}
 	p := e.publish(c, now)

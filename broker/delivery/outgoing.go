@@ -24,7 +24,8 @@ type Outgoing struct {
 	flights []flight
 	next    int // flights before this one were sent on this connection; the others are to be sent again
 	waiting fifo
-	most    int // that may wait
+	most    int // messages that may wait
+	bytes   int // of messages that may wait
 	lastID  uint16
 }
 
@@ -43,8 +44,11 @@ type Send struct {
 	Release bool
 }
 
-// NewOutgoing returns the state for a new session, in which at most so many messages wait. The client is away.
-func NewOutgoing(mostWaiting int) Outgoing { return Outgoing{most: mostWaiting} }
+// NewOutgoing returns the state for a new session, in which at most so many messages wait, of at most so many
+// bytes together as Message.Size counts them. The client is away.
+func NewOutgoing(mostWaiting, mostBytes int) Outgoing {
+	return Outgoing{most: mostWaiting, bytes: mostBytes}
+}
 
 // Connected begins a connection on which window messages may be unacknowledged at a time,
 // 1 … 65,535. Everything that the last connection left open will be sent again [MQTT-4.4.0-1].
@@ -53,13 +57,20 @@ func (o *Outgoing) Connected(window int) { o.window, o.next = window, 0 }
 // Disconnected ends a connection: Next has nothing until the following one.
 func (o *Outgoing) Disconnected() { o.window = 0 }
 
-// Add puts a message of QoS 1 or 2 at the end of the queue. It is false when the queue is full.
-func (o *Outgoing) Add(c Copy) bool {
-	if o.waiting.len() >= o.most {
-		return false
+// Add puts a message of QoS 1 or 2 at the end of the queue. It is false when the queue is full. Before that it drops messages
+// that expired while they waited, and tells how many: they take no room from those that somebody still wants.
+func (o *Outgoing) Add(c Copy, now time.Time) (expired int, ok bool) {
+	if !o.room(c) {
+		if expired = o.waiting.purge(now); !o.room(c) {
+			return expired, false
+		}
 	}
 	o.waiting.push(c)
-	return true
+	return expired, true
+}
+
+func (o *Outgoing) room(c Copy) bool {
+	return o.waiting.len() < o.most && o.waiting.bytes+c.Message.Size() <= o.bytes
 }
 
 // Open reports whether a message added now would be sent at once.

@@ -46,14 +46,14 @@ func expect(t *testing.T, o *Outgoing, want string) {
 func add(t *testing.T, o *Outgoing, qos byte, topics string) {
 	t.Helper()
 	for _, r := range topics {
-		if !o.Add(Copy{Message: message(string(r)), QoS: qos}) {
+		if _, ok := o.Add(Copy{Message: message(string(r)), QoS: qos}, time.Time{}); !ok {
 			t.Fatalf("no room for %c", r)
 		}
 	}
 }
 
 func TestWindow(t *testing.T) {
-	o := NewOutgoing(10)
+	o := NewOutgoing(10, 1<<30)
 	add(t, &o, 1, "abc")
 	expect(t, &o, "[]")
 	o.Connected(2) // [MQTT-3.3.4-9]
@@ -70,9 +70,9 @@ func TestWindow(t *testing.T) {
 }
 
 func TestQueueIsBounded(t *testing.T) {
-	o := NewOutgoing(2)
+	o := NewOutgoing(2, 1<<30)
 	add(t, &o, 1, "ab")
-	if o.Add(Copy{Message: message("c"), QoS: 1}) {
+	if _, ok := o.Add(Copy{Message: message("c"), QoS: 1}, time.Time{}); ok {
 		t.Error("a third message found room for two")
 	}
 	o.Connected(1)
@@ -82,10 +82,42 @@ func TestQueueIsBounded(t *testing.T) {
 	expect(t, &o, "[2=b]")
 }
 
+// TestQueueIsBoundedInBytes: what has gone makes room, in whatever order it went.
+func TestQueueIsBoundedInBytes(t *testing.T) {
+	now := time.Unix(1000, 0)
+	size := message("a").Size()
+	o := NewOutgoing(100, 3*size)
+	add(t, &o, 1, "abc")
+	if _, ok := o.Add(Copy{Message: message("d"), QoS: 1}, now); ok {
+		t.Error("room for four where there is room for three")
+	}
+	o.Connected(1)
+	expect(t, &o, "[1=a]")
+	m := message("e")
+	m.Expires = now.Add(time.Second)
+	if _, ok := o.Add(Copy{Message: m, QoS: 1}, now); !ok {
+		t.Error("what is on its way is taken for waiting")
+	}
+	for i, want := range []struct {
+		expired int
+		ok      bool
+	}{{0, false}, {1, true}, {0, false}} {
+		at := now.Add(time.Duration(min(i, 1)) * time.Second)
+		if expired, ok := o.Add(Copy{Message: message("f"), QoS: 1}, at); expired != want.expired || ok != want.ok {
+			t.Errorf("step %d: %d expired, %v", i, expired, ok)
+		}
+	}
+	o.Connected(10)
+	expect(t, &o, "[1!a 2=b 3=c 4=f]")
+	if o.waiting.bytes != 0 {
+		t.Errorf("%d bytes wait in an empty queue", o.waiting.bytes)
+	}
+}
+
 // TestResume: what was not acknowledged comes again, in order, with its identifier and DUP, before what
 // waits; what has arrived is released again [MQTT-4.4.0-1] [MQTT-3.3.1-1].
 func TestResume(t *testing.T) {
-	o := NewOutgoing(10)
+	o := NewOutgoing(10, 1<<30)
 	o.Connected(4)
 	add(t, &o, 2, "abcd")
 	add(t, &o, 1, "ef")
@@ -109,7 +141,7 @@ func TestResume(t *testing.T) {
 // TestResumeWithSmallerWindow: the new connection's Receive Maximum holds for what is sent again,
 // too; the rest keeps its place and its identifier.
 func TestResumeWithSmallerWindow(t *testing.T) {
-	o := NewOutgoing(10)
+	o := NewOutgoing(10, 1<<30)
 	o.Connected(5)
 	add(t, &o, 1, "abcdef")
 	expect(t, &o, "[1=a 2=b 3=c 4=d 5=e]")
@@ -125,7 +157,7 @@ func TestResumeWithSmallerWindow(t *testing.T) {
 }
 
 func TestReceivedWithFailureEnds(t *testing.T) {
-	o := NewOutgoing(10)
+	o := NewOutgoing(10, 1<<30)
 	o.Connected(1)
 	add(t, &o, 2, "ab")
 	expect(t, &o, "[1=a]")
@@ -141,13 +173,13 @@ func TestReceivedWithFailureEnds(t *testing.T) {
 
 func TestExpiredNeverStart(t *testing.T) {
 	now := time.Unix(1000, 0)
-	o := NewOutgoing(10)
+	o := NewOutgoing(10, 1<<30)
 	for i := range 4 {
 		m := message(string(rune('a' + i)))
 		if i%2 == 0 {
 			m.Expires = now
 		}
-		o.Add(Copy{Message: m, QoS: 1})
+		o.Add(Copy{Message: m, QoS: 1}, now)
 	}
 	o.Connected(10)
 	s, expired, ok := o.Next(now)
@@ -161,12 +193,12 @@ func TestExpiredNeverStart(t *testing.T) {
 // TestIdentifiers: none is given out twice while it is on its way, none is 0, and the counter comes
 // round [MQTT-2.2.1-3].
 func TestIdentifiers(t *testing.T) {
-	o := NewOutgoing(10)
+	o := NewOutgoing(10, 1<<30)
 	o.Connected(3)
 	add(t, &o, 2, "x")
 	expect(t, &o, "[1=x]") // stays
 	for i := range 150_000 {
-		o.Add(Copy{Message: message("y"), QoS: 1})
+		o.Add(Copy{Message: message("y"), QoS: 1}, time.Time{})
 		s, _, ok := o.Next(time.Time{})
 		if !ok || s.ID == 0 || s.ID == 1 {
 			t.Fatalf("step %d: %v %v", i, s.ID, ok)
@@ -233,7 +265,7 @@ func (c *client) read(t *testing.T) {
 func TestRandomLife(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		o := NewOutgoing(1 << 20)
+		o := NewOutgoing(1<<20, 1<<30)
 		c := &client{held: map[uint16]bool{}}
 		window, online, sent := 0, false, [3]int{}
 		for range 2000 {
@@ -248,7 +280,7 @@ func TestRandomLife(t *testing.T) {
 				}
 			case 1, 2, 3:
 				qos := 1 + byte(r.IntN(2))
-				o.Add(Copy{Message: message(fmt.Sprintf("%d:%05d", qos, sent[qos])), QoS: qos})
+				o.Add(Copy{Message: message(fmt.Sprintf("%d:%05d", qos, sent[qos])), QoS: qos}, time.Time{})
 				sent[qos]++
 			case 4, 5, 6:
 				c.read(t)
@@ -319,7 +351,7 @@ func check(t *testing.T, seed uint64, got []string, sent [3]int) {
 func TestFifoLetsGo(t *testing.T) {
 	var q fifo
 	for i := range 10_000 {
-		q.push(Copy{QoS: byte(i % 3)})
+		q.push(Copy{Message: message("x"), QoS: byte(i % 3)})
 		if i%3 != 0 {
 			if got := q.pop(); got.QoS > 2 {
 				t.Fatal(got)
@@ -333,8 +365,8 @@ func TestFifoLetsGo(t *testing.T) {
 		t.Error("an empty queue holds memory")
 	}
 	for range 10_000 {
-		q.push(Copy{})
-		q.push(Copy{})
+		q.push(Copy{Message: message("x")})
+		q.push(Copy{Message: message("x")})
 		q.pop()
 		q.pop()
 	}

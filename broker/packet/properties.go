@@ -27,6 +27,9 @@ func (p Properties) Has(id AnyProperty) bool { return p.set.has(byte(id)) }
 // Empty reports whether there is none.
 func (p Properties) Empty() bool { return p.set == 0 }
 
+// Len returns how many bytes they take on the wire, without the length that goes before them.
+func (p Properties) Len() int { return len(p.raw) }
+
 // Int returns a number, and whether it is there. When it is not, v is what the specification says
 // that its absence means: ReceiveMaximum 65,535, MaximumQoS 2, MaximumPacketSize the largest
 // packet there is, RequestProblemInfo and the …Available ones 1, all others 0.

@@ -1,7 +1,7 @@
 // Package route knows who wants which messages of a node, and which messages it retains.
 //
 //	t := route.New[*Session]()
-//	retained, err := t.Subscribe(s, "jobs/+", route.Want{QoS: 1})
+//	retained, more, err := t.Subscribe(s, "jobs/+", route.Want{QoS: 1}, 1000) // of a thousand at most
 //	t.Publish(m, func(s *Session, c delivery.Copy) { s.Deliver(c) }) // one copy for each client
 //	t.Unsubscribe(s, "jobs/+")
 //

@@ -74,39 +74,40 @@ func New[S Subscriber]() *Table[S] {
 }
 
 // Subscribe adds or changes a subscription to a filter as the client wrote it, "$share/…" too, and returns the
-// retained messages that it asks for. The error is that of topic.ParseFilter.
-func (t *Table[S]) Subscribe(s S, filter string, w Want) ([]Retained, error) {
+// retained messages that it asks for, room of them at most; more says that there were more. The error is that of
+// topic.ParseFilter.
+func (t *Table[S]) Subscribe(s S, filter string, w Want, room int) (list []Retained, more bool, err error) {
 	share, bare, err := topic.ParseFilter(filter)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	t.mu.Lock()
 	if share != "" {
 		t.join(groupName{share, bare}, receiver[S]{Key: s, Value: w})
 		t.mu.Unlock()
-		return nil, nil // no retained messages for those who share (section 4.8.2)
+		return nil, false, nil // no retained messages for those who share (section 4.8.2)
 	}
 	added := t.direct.Subscribe(bare, s, w)
 	now := t.changes
 	t.mu.Unlock()
 	if w.RetainHandling == doNotSend || w.RetainHandling == sendIfNew && !added { // [MQTT-3.3.1-10] [MQTT-3.3.1-11]
-		return nil, nil
+		return nil, false, nil
 	}
-	return t.wanted(bare, w, now), nil // [MQTT-3.3.1-9]
-}
-
-// wanted returns the retained messages that a new subscription matches and that came before it: later ones are
-// delivered to it as they come. The lock is not exclusive, since there may be many.
-func (t *Table[S]) wanted(filter string, w Want, before uint64) (list []Retained) {
+	// [MQTT-3.3.1-9] Later ones are delivered as they come. The lock is not exclusive, since there may be many.
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	t.retained.Match(filter, func(k kept) bool {
-		if k.at <= before {
+	t.retained.Match(bare, func(k kept) bool {
+		switch {
+		case k.at > now:
+		case w.NoLocal && k.m.Publisher == s.ID(): // [MQTT-3.8.3-3]
+		case len(list) >= room:
+			more = true
+		default:
 			list = append(list, Retained{k.m, w})
 		}
-		return true
+		return !more
 	})
-	return list
+	return list, more, nil
 }
 
 // Unsubscribe takes a subscription out and reports whether there was one.

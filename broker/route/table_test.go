@@ -74,7 +74,7 @@ func TestPublishMerges(t *testing.T) {
 		{s[3], "$share/g/a/b", Want{QoS: 1}},
 		{s[3], "$share/h/#", Want{QoS: 0}},
 	} {
-		if _, err := table.Subscribe(e.s, e.filter, e.w); err != nil {
+		if _, _, err := table.Subscribe(e.s, e.filter, e.w, 100); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,7 +105,7 @@ func TestSize(t *testing.T) {
 	for range 2 {
 		for _, f := range filters {
 			for _, c := range s {
-				if _, err := table.Subscribe(c, f, Want{}); err != nil {
+				if _, _, err := table.Subscribe(c, f, Want{}, 100); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -124,7 +124,7 @@ func TestSize(t *testing.T) {
 	if n, _ := table.Size(); n != 0 || len(table.groups) != 0 || table.shared.Len() != 0 {
 		t.Errorf("%d subscriptions are left", n)
 	}
-	if _, err := table.Subscribe(s[0], "a#", Want{}); err == nil || table.Unsubscribe(s[0], "a#") {
+	if _, _, err := table.Subscribe(s[0], "a#", Want{}, 100); err == nil || table.Unsubscribe(s[0], "a#") {
 		t.Error("a bad filter is accepted")
 	}
 }
@@ -134,7 +134,7 @@ func TestShareTakesTurns(t *testing.T) {
 	s := subs(4)
 	s[1].away = true
 	for _, c := range s {
-		table.Subscribe(c, "$share/g/a", Want{})
+		table.Subscribe(c, "$share/g/a", Want{}, 100)
 	}
 	count := map[string]int{}
 	for range 300 {
@@ -174,7 +174,7 @@ func TestRetainAndPurge(t *testing.T) {
 		t.Errorf("%d retained, %d of them expiring", n, table.expiring)
 	}
 	s := subs(1)[0]
-	got, _ := table.Subscribe(s, "+", Want{QoS: 2, ID: 9})
+	got, _, _ := table.Subscribe(s, "+", Want{QoS: 2, ID: 9}, 100)
 	if len(got) != 2 {
 		t.Fatalf("%d retained messages, want 2", len(got))
 	}
@@ -204,7 +204,7 @@ func TestRetainedOrLive(t *testing.T) {
 		wg.Go(func() {
 			s.mu.Lock() // as a session does, so that what is retained comes before what is live
 			defer s.mu.Unlock()
-			retained, err := table.Subscribe(s, "+", Want{})
+			retained, _, err := table.Subscribe(s, "+", Want{}, 1<<20)
 			if err != nil {
 				t.Error(err)
 			}
@@ -234,8 +234,8 @@ func TestRetainedOrLive(t *testing.T) {
 func TestRouteDoesNotAllocate(t *testing.T) {
 	table := New[*sub]()
 	for _, s := range subs(100) {
-		table.Subscribe(s, "a/+", Want{})
-		table.Subscribe(s, "a/b", Want{})
+		table.Subscribe(s, "a/+", Want{}, 100)
+		table.Subscribe(s, "a/b", Want{}, 100)
 	}
 	m := &delivery.Message{Topic: "a/b", Payload: []byte("x")}
 	r := new(routing[*sub])
@@ -250,7 +250,7 @@ func TestRouteDoesNotAllocate(t *testing.T) {
 func BenchmarkPublish1000(b *testing.B) {
 	table := New[*sub]()
 	for _, s := range subs(1000) {
-		table.Subscribe(s, "a/+", Want{})
+		table.Subscribe(s, "a/+", Want{}, 100)
 	}
 	m := &delivery.Message{Topic: "a/b", Payload: []byte("x")}
 	b.ReportAllocs()
