@@ -128,10 +128,16 @@ func TestTakeoverOfABusyClient(t *testing.T) {
 	old := n.join(t, packet.V5, "c")
 	const rounds = 30
 	for range rounds {
-		done := make(chan struct{})
+		done, gone := make(chan struct{}), make(chan struct{})
+		turns := make(chan struct{}, 100) // 100 × 20 packets on the way are busy enough, and less than is lingered for
 		go func() {
 			defer close(done)
 			for {
+				select {
+				case turns <- struct{}{}:
+				case <-gone:
+					return
+				}
 				if _, err := old.conn.Write(busy); err != nil {
 					return
 				}
@@ -140,9 +146,12 @@ func TestTakeoverOfABusyClient(t *testing.T) {
 		old.want(packet.UNSUBACK)
 		fresh := talk(t, n.dial(t), packet.V5)
 		fresh.write((&packet.Connect{Version: packet.V5, ClientID: []byte("c"), CleanStart: true}).Append(nil))
-		for {
+		for answered := 1; ; answered++ {
 			h, body := old.next()
 			if h.Type == packet.UNSUBACK {
+				if answered%20 == 0 {
+					<-turns
+				}
 				continue
 			}
 			var d packet.Disconnect
@@ -152,6 +161,7 @@ func TestTakeoverOfABusyClient(t *testing.T) {
 			}
 			break
 		}
+		close(gone)
 		fresh.connack()
 		old.conn.Close()
 		<-done
