@@ -74,6 +74,21 @@ func (r *rig) writeFile(name, text string) {
 	}
 }
 
+// certify replaces the server's certificate.
+func (r *rig) certify(o devca.Options) devca.Issued {
+	r.t.Helper()
+	issued, err := r.ca.Issue(o)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	pem, err := issued.PEM()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.writeFile("certs/server.pem", string(pem))
+	return issued
+}
+
 // run starts the load balancer with a configuration.
 func (r *rig) run(text string) {
 	r.t.Helper()

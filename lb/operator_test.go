@@ -66,15 +66,7 @@ func TestCertificateThatExpiresSoonIsLogged(t *testing.T) {
 	leaktest.Check(t)
 	n := newNode(t, "", false)
 	r := newRig(t)
-	soon, err := r.ca.Issue(devca.Options{NotAfter: time.Now().Add(72 * time.Hour)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pem, err := soon.PEM()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.writeFile("certs/server.pem", string(pem))
+	r.certify(devca.Options{NotAfter: time.Now().Add(72 * time.Hour)})
 	r.run(config(servers(n)))
 	eventually(t, "the line", func() bool { return strings.Contains(r.log.String(), `"certificate expires soon"`) })
 }

@@ -249,15 +249,7 @@ func TestCertificateRotation(t *testing.T) {
 	if !strings.Contains(r.log.String(), "listeners[0].tls.certificates[0].cert") {
 		t.Error("the log does not name the field")
 	}
-	issued, err := r.ca.Issue(devca.Options{CommonName: "renewed"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pem, err := issued.PEM()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.writeFile("certs/server.pem", string(pem))
+	issued := r.certify(devca.Options{CommonName: "renewed"})
 	eventually(t, "the new certificate", func() bool { return serial() == issued.Cert.SerialNumber.String() })
 	send(t, c, "still here")
 	expect(t, c, "still here")
@@ -268,15 +260,7 @@ func TestExpiredCertificateDoesNotBlockReloads(t *testing.T) {
 	leaktest.Check(t)
 	n := newNode(t, "", false)
 	r := newRig(t)
-	short, err := r.ca.Issue(devca.Options{NotAfter: time.Now().Add(3 * time.Second)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pem, err := short.PEM()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.writeFile("certs/server.pem", string(pem))
+	short := r.certify(devca.Options{NotAfter: time.Now().Add(3 * time.Second)})
 	r.run(config(servers(n)))
 	eventually(t, "the certificate expired", func() bool { return time.Now().After(short.Cert.NotAfter) })
 	if err := lb.Check(r.path); err == nil || !strings.Contains(err.Error(), "expired") {
