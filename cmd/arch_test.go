@@ -57,17 +57,22 @@ var packages = map[string]row{
 	"internal/peertest": {layer: leaf},
 	"internal/redact":   {layer: leaf},
 	"internal/listen":   {layer: leaf, modules: "github.com/pires/go-proxyproto golang.org/x/sys"},
+	"internal/slab":     {layer: leaf, modules: "golang.org/x/sys"},
+	"internal/socket":   {layer: leaf, modules: "golang.org/x/sys"},
+	"internal/spare":    {layer: leaf},
 	"lb/balance":        {layer: leaf},
 	"lb/limit":          {layer: leaf},
+	"lb/record":         {layer: leaf, modules: "golang.org/x/crypto"},
 
-	"broker/config":   {layer: mechanism, ours: "internal/redact", modules: "gopkg.in/yaml.v3"},
-	"broker/delivery": {layer: mechanism, ours: "broker/packet"},
-	"health":          {layer: mechanism, ours: "broker/packet", modules: "github.com/pires/go-proxyproto golang.org/x/sys", tests: "github.com/eclipse/paho.mqtt.golang"},
-	"lb/config":       {layer: mechanism, ours: "internal/redact", modules: "github.com/fsnotify/fsnotify gopkg.in/yaml.v3"},
-	"lb/handshake":    {layer: mechanism, ours: "lb/limit"},
-	"lb/relay":        {layer: mechanism},
+	"broker/config":    {layer: mechanism, ours: "internal/redact", modules: "gopkg.in/yaml.v3"},
+	"broker/delivery":  {layer: mechanism, ours: "broker/packet"},
+	"health":           {layer: mechanism, ours: "broker/packet", modules: "github.com/pires/go-proxyproto golang.org/x/sys", tests: "github.com/eclipse/paho.mqtt.golang"},
+	"lb/config":        {layer: mechanism, ours: "internal/redact", modules: "github.com/fsnotify/fsnotify gopkg.in/yaml.v3"},
+	"internal/reactor": {layer: mechanism, ours: "internal/slab", modules: "golang.org/x/sys"},
+	"lb/handshake":     {layer: mechanism, ours: "lb/limit lb/record"},
 
 	"broker/route": {layer: machinery, ours: "broker/delivery broker/topic"},
+	"lb/relay":     {layer: machinery, ours: "internal/reactor internal/slab lb/record", modules: "golang.org/x/sync"},
 
 	"broker": {
 		layer:   story,
@@ -77,7 +82,7 @@ var packages = map[string]row{
 	},
 	"lb": {
 		layer:   story,
-		ours:    "broker/packet certs health internal/listen lb/balance lb/config lb/handshake lb/limit lb/relay",
+		ours:    "broker/packet certs health internal/listen internal/socket internal/spare lb/balance lb/config lb/handshake lb/limit lb/relay",
 		modules: "github.com/pires/go-proxyproto github.com/prometheus/client_golang golang.org/x/sync golang.org/x/sys",
 	},
 

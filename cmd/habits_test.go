@@ -28,7 +28,7 @@ type allowance struct {
 // allowances are the exceptions, by what the failure calls it.
 var allowances = map[string]allowance{
 	"broker/packet": {2200, "one file for each of MQTT's fifteen packets, which nobody reads in one go"},
-	"lb":            {2900, "the whole life of a connection and of a configuration, with what the outside is told of it (status.go, 280 lines); mechanisms are packages below"},
+	"lb":            {3020, "the whole life of a connection and of a configuration, with what the outside is told of it (status.go, 280 lines) and what connections lie in (live.go, 130); mechanisms are packages below"},
 	"lb/config":     {2960, "every rule of the file with the words for who has broken it; the rules are about each other"},
 
 	"broker/topic/tree_test.go func TestMatchRules": {75, "a table: a row for each sentence of the specification"},
@@ -47,10 +47,14 @@ var sleeps = map[string]string{
 // system names the packages that may go past Go's own libraries to the system: unsafe, linkname, golang.org/x/sys, and of syscall
 // more than the names of errors and signals.
 var system = map[string]string{
-	"cmd/mqttlb":      "systemd wants CLOCK_MONOTONIC, which package time keeps to itself",
-	"health":          "a probe that answers SYN/ACK with RST needs options that net does not set",
-	"internal/listen": "SO_REUSEPORT",
-	"lb":              "RLIMIT_NOFILE decides how many connections are let in",
+	"cmd/mqttlb":       "systemd wants CLOCK_MONOTONIC, which package time keeps to itself",
+	"health":           "a probe that answers SYN/ACK with RST needs options that net does not set",
+	"internal/listen":  "SO_REUSEPORT",
+	"internal/reactor": "epoll, and system calls that cannot block without telling the scheduler",
+	"internal/slab":    "memory that the collector does not know",
+	"internal/socket":  "descriptors that can be taken out of a connection",
+	"lb":               "RLIMIT_NOFILE decides how many connections are let in",
+	"lb/relay":         "it has raw descriptors: shutdown and close",
 }
 
 func TestHabits(t *testing.T) {

@@ -119,9 +119,10 @@ func (c *conn) isEvicted() bool {
 
 // dial opens a connection within connect_timeout, the resolving of a name included, and tells health how it went.
 func (c *conn) dial(ctx context.Context, m *member, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: c.pool.cfg.ConnectTimeout, KeepAliveConfig: keepAlive()}
+	limited, cancel := context.WithTimeout(ctx, c.pool.cfg.ConnectTimeout)
+	defer cancel()
 	begun := time.Now()
-	server, err := d.DialContext(ctx, "tcp", address)
+	server, err := c.s.sockets.Dial(limited, address, keepAlive())
 	switch {
 	case err == nil:
 		c.s.monitor.Report(m.key(), nil)

@@ -16,12 +16,12 @@ import (
 var endReasons = [...]Reason{
 	relay.ClientClosed: ClientClose, relay.ClientReset: ClientReset, relay.ClientTimeout: ClientTimeout,
 	relay.ServerClosed: ServerClose, relay.ServerReset: ServerReset, relay.ServerTimeout: ServerTimeout,
-	relay.Closed: Stopped,
+	relay.Closed: Stopped, relay.NoRoom: NoDescriptors,
 }
 
-// relayed is called by the relay, once, when both sockets are closed. A close just before hand-off shuts
+// Relayed implements relay.Owner: it is called by the relay, once, when both sockets are closed. A close just before hand-off shuts
 // the socket under the relay, which takes it for a reset.
-func (c *conn) relayed(r relay.Result) {
+func (c *conn) Relayed(r relay.Result) {
 	reason := endReasons[r.End]
 	if cause, closed := c.closedFor(); closed && (r.End == relay.Closed || errors.Is(r.Err, net.ErrClosed)) {
 		reason, r.Err = cause, nil
@@ -48,7 +48,7 @@ func (c *conn) refused(err error) {
 	if cause, closed := c.closedFor(); closed {
 		reason = cause
 	}
-	c.client.Close()
+	c.stream.Close()
 	c.finish(reason, relay.Result{Err: r.err})
 }
 
@@ -59,8 +59,10 @@ func (c *conn) finish(reason Reason, r relay.Result) {
 	c.logEnd(reason, r)
 	c.leave()
 	c.slot.Release()
-	c.s.descriptors.Release()
-	c.s.live.remove(c)
+	s := c.s
+	s.descriptors.Release()
+	c.reset()
+	s.live.remove(c)
 }
 
 // logEnd writes the connection's line, when log.connections wants it.
@@ -92,8 +94,8 @@ func (c *conn) attributes(reason Reason, r relay.Result) []slog.Attr {
 		slog.String("listener", c.f.door.name),
 		slog.String("client", c.source.String()),
 	}
-	if c.peer != c.source {
-		list = append(list, slog.String("proxy", c.peer.String()))
+	if c.proxy != nil {
+		list = append(list, slog.String("proxy", c.proxy.String()))
 	}
 	if c.mqtt.id != "" {
 		list = append(list, slog.String("client_id", c.mqtt.id))
@@ -102,7 +104,7 @@ func (c *conn) attributes(reason Reason, r relay.Result) []slog.Attr {
 		list = append(list, slog.String("server", m.key()))
 	}
 	list = append(list,
-		slog.Duration("after", time.Since(c.since).Round(time.Millisecond)),
+		slog.Duration("after", time.Since(c.since()).Round(time.Millisecond)),
 		slog.Uint64("bytes_in", r.In+c.sent), slog.Uint64("bytes_out", r.Out),
 		slog.String("id", c.name()))
 	if r.Err != nil {

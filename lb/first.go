@@ -40,10 +40,10 @@ func (c *conn) readConnect(context.Context) error {
 		return nil
 	}
 	// For writing as well: TLS answers while it reads.
-	if err := c.client.SetDeadline(c.deadline()); err != nil {
+	if err := c.stream.SetDeadline(c.deadline()); err != nil {
 		return refuse(ClientReset, err)
 	}
-	r := packet.NewReader(&connectOnly{src: c.client}, maxConnect)
+	r := packet.NewReader(&connectOnly{src: c.stream}, maxConnect)
 	header, body, err := r.Next()
 	if err != nil {
 		return refuseConnect(err)
@@ -52,7 +52,7 @@ func (c *conn) readConnect(context.Context) error {
 		return refuse(NotMQTT, err)
 	}
 	c.first = append(bytes.Clone(r.Packet()), r.Buffered()...)
-	if err := c.client.SetDeadline(time.Time{}); err != nil {
+	if err := c.stream.SetDeadline(time.Time{}); err != nil {
 		return refuse(ClientReset, err)
 	}
 	return nil

@@ -80,6 +80,7 @@ func (s *Server) prepare(cfg *config.Config, now time.Time) (*generation, error)
 	if len(problems) > 0 {
 		return nil, problems
 	}
+	s.setTickets(g, now)
 	return g, nil
 }
 

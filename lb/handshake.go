@@ -18,14 +18,13 @@ func (c *conn) handshake(ctx context.Context) error {
 	ctx, cancel := context.WithDeadline(ctx, c.deadline())
 	defer cancel()
 	begun := time.Now()
-	client, err := handshake.Server(ctx, c.client, c.f.tls, &c.s.computing)
+	stream, state, err := handshake.Server(ctx, c.stream, c.f.tls, &c.s.computing)
 	if err != nil {
 		return c.handshakeFailed(err)
 	}
 	c.f.handshakeSeconds.Observe(time.Since(begun).Seconds())
-	state := client.ConnectionState()
-	c.tls, c.client = &state, client
-	c.f.door.handshakes[versionIndex(state.Version)][resumed(&state)].Add(1)
+	c.tls, c.stream = state, stream
+	c.f.door.handshakes[versionIndex(state.Version)][resumed(state)].Add(1)
 	return nil
 }
 

@@ -30,9 +30,14 @@ type port struct {
 }
 
 // openPort opens the socket of f. Nothing is accepted before start.
-func openPort(ctx context.Context, f *frontend) (*port, error) {
-	socket, err := listen.TCP(ctx, f.cfg.Listen, listen.Options{ReusePort: f.cfg.ReusePort})
+func (s *Server) openPort(ctx context.Context, f *frontend) (*port, error) {
+	tcp, err := listen.TCP(ctx, f.cfg.Listen, listen.Options{ReusePort: f.cfg.ReusePort})
 	if err != nil {
+		return nil, err
+	}
+	socket, err := s.sockets.Listener(tcp, keepAlive())
+	if err != nil {
+		tcp.Close()
 		return nil, err
 	}
 	return &port{key: portKey(f.cfg), socket: socket, ended: make(chan struct{})}, nil
@@ -65,6 +70,7 @@ func (s *Server) accept(ctx context.Context, p *port) {
 		}
 		raw, err := acceptor.Accept(ctx)
 		if err != nil {
+			s.arriving.Release()
 			s.descriptors.Release()
 			slot.Release()
 			return
@@ -92,6 +98,11 @@ func (s *Server) admit(ctx context.Context, p *port) (*limit.Gate, error) {
 		}
 		if err := s.descriptors.Acquire(ctx); err != nil {
 			d.gate.Release()
+			return nil, err
+		}
+		if err := s.arriving.Acquire(ctx); err != nil {
+			d.gate.Release()
+			s.descriptors.Release()
 			return nil, err
 		}
 		return &d.gate, nil
@@ -136,13 +147,8 @@ func (p *port) follow(d *door) {
 // closed, so there always is a frontend.
 func (s *Server) take(p *port, raw net.Conn, slot *limit.Gate) {
 	c := s.newConn(s.generation().byKey[p.key], raw, slot)
-	if tcp, ok := raw.(*net.TCPConn); ok {
-		tcp.SetKeepAliveConfig(keepAlive())
-	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c.ends = cancel
-	c.f.door.connections.Add(1)
-	s.live.add(c)
+	c.register(s.lastID.Add(1), cancel)
 	go c.serve(ctx)
 }
 
@@ -167,7 +173,7 @@ func (s *Server) openPorts(ctx context.Context, g *generation) ([]*port, error) 
 		if _, open := s.ports[portKey(f.cfg)]; open {
 			continue
 		}
-		p, err := openPort(ctx, f)
+		p, err := s.openPort(ctx, f)
 		if err != nil {
 			problems = append(problems, g.cfg.Problem(fmt.Sprintf("listeners[%d].listen", i), s.explainBusy(err, f)))
 			continue

@@ -1,35 +1,75 @@
 package lb
 
 import (
-	"maps"
-	"slices"
+	"math/bits"
 	"sync"
 )
 
-// A liveSet is the connections that are open. It may be used from any goroutine; the zero set is empty.
+// A liveSet is the connections that are open, and the memory that they are in: chunks of 64, so that those that stay for
+// days lie close together, whatever came and went beside them. A conn is used again after remove: whoever may still have
+// one when it has ended has a handle. It may be used from any goroutine; the zero set is empty.
 type liveSet struct {
-	mu    sync.Mutex // guards the fields below
-	conns map[*conn]struct{}
-	empty chan struct{} // closed when the last is gone; nil: nobody waits
+	mu     sync.Mutex // guards the fields below
+	chunks []*chunk   // nil where none is in use
+	first  int        // no chunk before it has room
+	used   int
+	empty  chan struct{} // closed when the last is gone; nil: nobody waits
 }
 
-func (l *liveSet) add(c *conn) {
+type chunk struct {
+	conns [64]conn
+	used  uint64 // a bit for each
+}
+
+// A handle names a connection for who does not know whether it has ended.
+type handle struct {
+	c  *conn
+	id uint64
+}
+
+// close is conn.close, of a connection that may have ended.
+func (h handle) close(cause Reason) { h.c.closeIf(h.id, cause) }
+
+// add returns a conn that nobody has, all zero but for its place.
+func (l *liveSet) add() *conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.conns == nil {
-		l.conns = make(map[*conn]struct{})
+	for ; l.first < len(l.chunks); l.first++ {
+		if k := l.chunks[l.first]; k == nil || k.used != ^uint64(0) {
+			break
+		}
 	}
-	l.conns[c] = struct{}{}
+	if l.first == len(l.chunks) {
+		l.chunks = append(l.chunks, nil)
+	}
+	k := l.chunks[l.first]
+	if k == nil {
+		k = new(chunk)
+		l.chunks[l.first] = k
+	}
+	i := bits.TrailingZeros64(^k.used)
+	k.used |= 1 << i
+	l.used++
+	c := &k.conns[i]
+	c.place = uint32(l.first*64 + i)
+	return c
 }
 
+// remove takes c back; the caller has reset it, and does not touch it again.
 func (l *liveSet) remove(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.conns, c)
-	if len(l.conns) > 0 {
+	at := int(c.place / 64)
+	k := l.chunks[at]
+	k.used &^= 1 << (c.place % 64)
+	l.first = min(l.first, at)
+	if k.used == 0 {
+		l.chunks[at] = nil
+	}
+	if l.used--; l.used > 0 {
 		return
 	}
-	l.conns = nil // a map keeps the memory of the most that it ever held
+	l.chunks, l.first = nil, 0
 	if l.empty != nil {
 		close(l.empty)
 		l.empty = nil
@@ -39,18 +79,28 @@ func (l *liveSet) remove(c *conn) {
 func (l *liveSet) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.conns)
+	return l.used
 }
 
-func (l *liveSet) all() []*conn {
+func (l *liveSet) all() []handle { return l.of(nil) }
+
+// of returns the connections that a member has; all for nil.
+func (l *liveSet) of(m *member) []handle {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Collect(maps.Keys(l.conns))
-}
-
-// of returns the connections that a member has.
-func (l *liveSet) of(m *member) []*conn {
-	return slices.DeleteFunc(l.all(), func(c *conn) bool { return c.member.Load() != m })
+	var list []handle
+	for _, k := range l.chunks {
+		if k == nil {
+			continue
+		}
+		for left := k.used; left != 0; left &= left - 1 {
+			c := &k.conns[bits.TrailingZeros64(left)]
+			if id := c.id.Load(); id != 0 && (m == nil || c.member.Load() == m) {
+				list = append(list, handle{c, id})
+			}
+		}
+	}
+	return list
 }
 
 // drained returns a channel that is closed when no connection is open. It is called once, when no
@@ -59,7 +109,7 @@ func (l *liveSet) drained() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	empty := make(chan struct{})
-	if len(l.conns) == 0 {
+	if l.used == 0 {
 		close(empty)
 		return empty
 	}

@@ -18,7 +18,7 @@ func (c *conn) readProxy(context.Context) error {
 	if !c.f.trusted(c.peer.Addr()) {
 		return refuse(Refused, fmt.Errorf("%s is not among trusted_proxies", c.peer.Addr()))
 	}
-	header, client, err := listen.ReadProxy(c.raw, c.deadline())
+	header, stream, err := listen.ReadProxy(c.raw, c.deadline())
 	switch {
 	case errors.Is(err, io.EOF):
 		return refuse(ClientClose, nil) // the other proxy's health check: connected and left
@@ -27,9 +27,11 @@ func (c *conn) readProxy(context.Context) error {
 	case err != nil:
 		return refuse(ProxyHeader, err)
 	}
-	c.header, c.client = header, client
+	c.header, c.stream = header, stream
 	if header.Source.IsValid() { // else LOCAL or UNKNOWN: the proxy speaks for itself
 		c.source, c.arrived = header.Source, header.Destination
+		peer := c.peer
+		c.proxy = &peer
 	}
 	return nil
 }

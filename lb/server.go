@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mqttlb/mqttlb/health"
+	"github.com/mqttlb/mqttlb/internal/socket"
+	"github.com/mqttlb/mqttlb/internal/spare"
 	"github.com/mqttlb/mqttlb/lb/config"
 	"github.com/mqttlb/mqttlb/lb/handshake"
 	"github.com/mqttlb/mqttlb/lb/limit"
@@ -43,19 +44,14 @@ const (
 	Stopping
 )
 
-// A relayer is what moves the bytes of a connection after hand-off: it takes both sockets, and
-// calls done once, when both are closed, on a goroutine of its own.
-type relayer interface {
-	Start(p relay.Pair, done func(relay.Result)) relay.Session
-}
-
 // A Server is one load balancer. Its methods may be called from any goroutine.
 type Server struct {
 	path       string
 	log        *slog.Logger
 	level      *slog.LevelVar
 	onState    func(State)
-	relay      relayer
+	sockets    *socket.Poller // until hand-off; set by Run
+	relay      *relay.Loops   // after it; set by Run
 	monitor    *health.Monitor
 	histograms *Histograms
 	nonce      string // part of the names of connections
@@ -63,7 +59,9 @@ type Server struct {
 
 	current     atomic.Pointer[generation]
 	descriptors limit.Gate // two for each connection
+	arriving    limit.Gate // connections that have a goroutine
 	computing   limit.Gate // handshakes
+	tickets     handshake.Tickets
 	live        liveSet
 	lastID      atomic.Uint64
 	lines       limit.Rate
@@ -98,7 +96,6 @@ func New(o Options) (*Server, error) {
 		log:        o.Log,
 		level:      o.Level,
 		onState:    o.OnState,
-		relay:      relay.Copy{},
 		histograms: newHistograms(),
 		nonce:      rand.Text()[:10],
 		started:    time.Now(),
@@ -116,7 +113,8 @@ func New(o Options) (*Server, error) {
 	if s.onState == nil {
 		s.onState = func(State) {}
 	}
-	s.computing.Set(handshake.PerCPU * runtime.GOMAXPROCS(0))
+	s.computing.Set(handshake.PerCPU * cpus())
+	s.arriving.Set(mostArriving)
 	s.monitor = health.New(health.Options{Log: s.log, OnChange: s.healthChanged, OnResult: s.checked})
 	g, err := s.prepare(cfg, time.Now())
 	if err != nil {
@@ -154,7 +152,16 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // devices do not come back to the next load balancer all at once, and returns when everything is closed.
 // It fails only when a listener cannot be opened, or the process has no descriptors to speak of. It is called once.
 func (s *Server) Run(ctx context.Context) error {
+	if err := handshake.SelfTest(ctx); err != nil {
+		return err
+	}
+	spare.Now() // what the self-test has used
 	g := s.generation()
+	shut, err := s.openPlane(g.cfg.Workers)
+	if err != nil {
+		return err
+	}
+	defer shut()
 	opened, err := s.openPorts(ctx, g)
 	if err != nil {
 		return err
@@ -173,6 +180,8 @@ func (s *Server) Run(ctx context.Context) error {
 	tasks.Go(func() error { return s.watcher.Run(background) })
 	tasks.Go(func() error { return s.reloads(background) })
 	tasks.Go(func() error { s.watchExpiry(background); return nil })
+	tasks.Go(func() error { s.rotateTickets(background); return nil })
+	tasks.Go(func() error { spare.Return(background, s.lastID.Load); return nil })
 
 	s.log.Info("serving", "config", s.path, "listeners", s.addresses(), "most_connections", sessionLimit(g.cfg))
 	s.tell(Serving)

@@ -146,6 +146,9 @@ func (c *prefixed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Under returns the connection below, and the bytes that come before what is read from it.
+func (c *prefixed) Under() (net.Conn, []byte) { return c.Conn, c.rest }
+
 // CloseWrite ends the sending direction, as *net.TCPConn does.
 func (c *prefixed) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {

@@ -19,6 +19,8 @@ import (
 //
 // And it lets no write wait for ever: crypto/tls writes inside Read, to answer a KeyUpdate (RFC 8446, section 4.6.3),
 // where the deadline for writing is none, or one that has passed since the last write of ours.
+//
+// And it gives crypto/tls one record for each Read, so that what follows the client's Finished is not read by it.
 type conn struct {
 	net.Conn
 	computing *limit.Gate
@@ -26,11 +28,14 @@ type conn struct {
 	strict    atomic.Bool  // SetDeadline has set a deadline that is for all that is written
 	stuck     atomic.Bool  // a write has failed: what TLS has to say after that is not waited for
 
+	in records
+
 	// Of the handshake alone:
 	heard    bool // a byte has come
 	holding  bool // a place of computing
 	answered bool // the first flight was sent
 	tooOld   bool // the client offers no version that is served
+	secrets  secrets
 }
 
 // greet is a GetConfigForClient: the ClientHello is complete, the work begins.
@@ -49,12 +54,14 @@ func greet(oldest uint16) func(*tls.ClientHelloInfo) (*tls.Config, error) {
 }
 
 func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+	n, err := c.in.next(c.Conn, p)
 	c.heard = c.heard || n > 0
+	c.secrets.client.see(p[:n])
 	return n, err
 }
 
 func (c *conn) Write(p []byte) (int, error) {
+	c.secrets.server.see(p)
 	c.answered = true
 	c.done()
 	if now := time.Now(); !c.strict.Load() && !c.stuck.Load() && c.writeBy.Load() < now.UnixNano() {

@@ -29,9 +29,8 @@ const bufferSize = 4 << 10
 // Copy relays with two goroutines a pair. The zero value is ready.
 type Copy struct{}
 
-// Start takes both sockets of p and relays between them; done is called once, on a goroutine of
-// the relay, when both are closed.
-func (Copy) Start(p Pair, done func(Result)) Session {
+// Start takes both sockets of p and relays between them; o is told on a goroutine of the pair.
+func (Copy) Start(p Pair, o Owner) Session {
 	s := &copySession{pair: p}
 	s.clientTimeout.Store(int64(p.ClientTimeout))
 	up := &direction{s: s, from: p.Client, to: p.Server, client: true}
@@ -44,9 +43,9 @@ func (Copy) Start(p Pair, done func(Result)) Session {
 		down.run()
 		both.Wait()
 		s.closeBoth()
-		done(s.result())
+		o.Relayed(s.result())
 	}()
-	return s
+	return Session{by: s}
 }
 
 // A copySession is one pair in flight.
@@ -62,8 +61,8 @@ type copySession struct {
 	err   error
 }
 
-// Close implements Session.
-func (s *copySession) Close() {
+// cut implements closer.
+func (s *copySession) cut(uint64) {
 	s.finish(Closed, nil)
 	go s.closeBoth() // a TLS client that takes nothing would hold the caller; done waits for it
 }
@@ -120,7 +119,11 @@ func (d *direction) run() {
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			d.passEOF()
+			d.passEOF(nil)
+			return
+		}
+		if d.client && errors.Is(err, io.ErrUnexpectedEOF) { // of TLS
+			d.passEOF(errTruncated)
 			return
 		}
 		if err != nil {
@@ -165,9 +168,9 @@ func (d *direction) write(p []byte) error {
 }
 
 // passEOF ends the other socket's sending direction and gives what still flows the other way linger.
-func (d *direction) passEOF() {
+func (d *direction) passEOF(missing error) {
 	if d.client {
-		d.s.finish(ClientClosed, nil)
+		d.s.finish(ClientClosed, missing)
 	} else {
 		d.s.finish(ServerClosed, nil)
 	}

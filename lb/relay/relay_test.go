@@ -26,27 +26,43 @@ type fixture struct {
 	done           chan Result
 }
 
-// start relays between two new connections, the client's over TLS if asked.
-func start(t *testing.T, withTLS bool, change func(*Pair)) *fixture {
+// A starter relays between two new connections, the client's over TLS if asked.
+type starter func(t *testing.T, withTLS bool, change func(*Pair)) *fixture
+
+// each runs a test with every relay there is.
+func each(t *testing.T, test func(t *testing.T, start starter)) {
+	for name, start := range relays {
+		t.Run(name, func(t *testing.T) { test(t, start) })
+	}
+}
+
+// startCopy is the starter of Copy over the standard library's sockets and TLS.
+func startCopy(t *testing.T, withTLS bool, change func(*Pair)) *fixture {
 	t.Helper()
 	leaktest.Check(t)
 	client, a := connect(t)
 	b, server := connect(t)
-	f := &fixture{client: client, server: server, done: make(chan Result, 2)}
 	p := Pair{Client: a, Server: b}
+	f := &fixture{client: client, server: server}
 	if withTLS {
 		f.client, p.Client = secure(t, client, a)
 	}
+	f.begin(t, Copy{}.Start, p, change)
+	return f
+}
+
+// begin relays between the near ends.
+func (f *fixture) begin(t *testing.T, start func(Pair, Owner) Session, p Pair, change func(*Pair)) {
 	if change != nil {
 		change(&p)
 	}
-	f.session = Copy{}.Start(p, func(r Result) { f.done <- r })
+	f.done = make(chan Result, 2)
+	f.session = start(p, Func(func(r Result) { f.done <- r }))
 	t.Cleanup(func() {
 		f.client.Close()
 		f.server.Close()
 		f.session.Close()
 	})
-	return f
 }
 
 // connect returns both ends of a TCP connection.
@@ -136,7 +152,9 @@ func expectEOF(t *testing.T, c net.Conn) {
 	}
 }
 
-func TestHalfClosePassesOn(t *testing.T) {
+func TestHalfClosePassesOn(t *testing.T) { each(t, testHalfClosePassesOn) }
+
+func testHalfClosePassesOn(t *testing.T, start starter) {
 	for name, withTLS := range map[string]bool{"plain": false, "tls": true} {
 		t.Run(name, func(t *testing.T) {
 			f := start(t, withTLS, nil)
@@ -155,7 +173,9 @@ func TestHalfClosePassesOn(t *testing.T) {
 	}
 }
 
-func TestServerClosesFirst(t *testing.T) {
+func TestServerClosesFirst(t *testing.T) { each(t, testServerClosesFirst) }
+
+func testServerClosesFirst(t *testing.T, start starter) {
 	f := start(t, true, nil)
 	send(t, f.server, "bye")
 	f.server.Close()
@@ -167,7 +187,9 @@ func TestServerClosesFirst(t *testing.T) {
 	}
 }
 
-func TestResets(t *testing.T) {
+func TestResets(t *testing.T) { each(t, testResets) }
+
+func testResets(t *testing.T, start starter) {
 	for _, client := range []bool{true, false} {
 		f := start(t, false, nil)
 		near, far, want := f.server, f.client, ServerReset
@@ -185,7 +207,9 @@ func TestResets(t *testing.T) {
 	}
 }
 
-func TestTimeouts(t *testing.T) {
+func TestTimeouts(t *testing.T) { each(t, testTimeouts) }
+
+func testTimeouts(t *testing.T, start starter) {
 	const soon = 30 * time.Millisecond
 	tests := []struct {
 		name   string
@@ -207,7 +231,9 @@ func TestTimeouts(t *testing.T) {
 }
 
 // The timeouts are of silence, not of life: a side that speaks in time goes on.
-func TestSpeakingKeepsAlive(t *testing.T) {
+func TestSpeakingKeepsAlive(t *testing.T) { each(t, testSpeakingKeepsAlive) }
+
+func testSpeakingKeepsAlive(t *testing.T, start starter) {
 	const timeout = 400 * time.Millisecond
 	f := start(t, false, func(p *Pair) { p.ClientTimeout = timeout })
 	for end := time.Now().Add(2 * timeout); time.Now().Before(end); {
@@ -222,7 +248,9 @@ func TestSpeakingKeepsAlive(t *testing.T) {
 	}
 }
 
-func TestWatchChangesClientTimeout(t *testing.T) {
+func TestWatchChangesClientTimeout(t *testing.T) { each(t, testWatchChangesClientTimeout) }
+
+func testWatchChangesClientTimeout(t *testing.T, start starter) {
 	f := start(t, false, func(p *Pair) {
 		var seen []byte
 		p.Watch = func(b []byte) (time.Duration, bool) {
@@ -242,7 +270,9 @@ func TestWatchChangesClientTimeout(t *testing.T) {
 	}
 }
 
-func TestWatchTurnsClientTimeoutOff(t *testing.T) {
+func TestWatchTurnsClientTimeoutOff(t *testing.T) { each(t, testWatchTurnsClientTimeoutOff) }
+
+func testWatchTurnsClientTimeoutOff(t *testing.T, start starter) {
 	const timeout = 200 * time.Millisecond
 	f := start(t, false, func(p *Pair) {
 		p.ClientTimeout = timeout
@@ -258,7 +288,9 @@ func TestWatchTurnsClientTimeoutOff(t *testing.T) {
 }
 
 // A side that takes nothing ends by its timeout, and not by memory.
-func TestStalledReader(t *testing.T) {
+func TestStalledReader(t *testing.T) { each(t, testStalledReader) }
+
+func testStalledReader(t *testing.T, start starter) {
 	f := start(t, false, func(p *Pair) { p.ClientTimeout = 100 * time.Millisecond })
 	chunk := make([]byte, 1<<20)
 	sent := 0
@@ -277,7 +309,9 @@ func TestStalledReader(t *testing.T) {
 	}
 }
 
-func TestCloseFromOutside(t *testing.T) {
+func TestCloseFromOutside(t *testing.T) { each(t, testCloseFromOutside) }
+
+func testCloseFromOutside(t *testing.T, start starter) {
 	f := start(t, true, nil)
 	var callers sync.WaitGroup
 	for range 4 {
@@ -298,7 +332,9 @@ func TestCloseFromOutside(t *testing.T) {
 }
 
 // Bytes arrive as they were sent, whatever the sizes, both ways at once.
-func TestBytesBothWays(t *testing.T) {
+func TestBytesBothWays(t *testing.T) { each(t, testBytesBothWays) }
+
+func testBytesBothWays(t *testing.T, start starter) {
 	for name, withTLS := range map[string]bool{"plain": false, "tls": true} {
 		t.Run(name, func(t *testing.T) {
 			var traffic Traffic

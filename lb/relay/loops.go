@@ -1,0 +1,81 @@
+//go:build linux
+
+package relay
+
+import (
+	"context"
+	"net"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mqttlb/mqttlb/internal/reactor"
+)
+
+// Loops relays on event loops: while nothing moves, a pair costs a few hundred bytes without pointers, and no goroutine.
+type Loops struct {
+	loops []*loop
+	copy  Copy // for what has no descriptor to give away
+}
+
+// Open opens n event loops; nothing is relayed before Run. Who does not call Run calls Close.
+func Open(n int) (*Loops, error) {
+	ls := &Loops{}
+	for range n {
+		r, err := reactor.New()
+		if err != nil {
+			ls.Close()
+			return nil, err
+		}
+		ls.loops = append(ls.loops, newLoop(r))
+	}
+	return ls, nil
+}
+
+// Close closes loops that were never run.
+func (ls *Loops) Close() {
+	for _, l := range ls.loops {
+		l.Loop.Close()
+	}
+}
+
+// Run relays until ctx is done. Pairs on the loops that are left then end with Closed, and Run returns when done was called
+// for each. It is called once.
+func (ls *Loops) Run(ctx context.Context) error {
+	var all errgroup.Group
+	for _, l := range ls.loops {
+		all.Go(func() error { return l.run(ctx) })
+	}
+	return all.Wait()
+}
+
+// Start takes both sockets of p and relays between them. o is told on a goroutine that all pairs of a loop share: it may wait
+// for a lock or a log, not for another pair. What cannot give its descriptor away is relayed by Copy: a *tls.Conn, because
+// its cipher suite is none of package record's, and the sockets of package net.
+func (ls *Loops) Start(p Pair, o Owner) Session {
+	if !detachable(p.Client) || !detachable(p.Server) {
+		return ls.copy.Start(p, o)
+	}
+	l := ls.least()
+	l.pairs.Add(1)
+	s := session{owner: o, watch: p.Watch}
+	copy(s.traffic[:], p.Traffic)
+	ref := l.sessions.add(s)
+	a := &arrival{ref: ref, pair: p, client: detach(p.Client), server: detach(p.Server)}
+	if !l.Post(func() { l.adopt(a) }) {
+		a.abandon()
+		l.pairs.Add(-1)
+		go o.Relayed(Result{End: Closed, Err: net.ErrClosed}) // there is no loop any more to tell it
+	}
+	return Session{by: l, ref: ref}
+}
+
+// least is the loop with the fewest pairs.
+func (ls *Loops) least() *loop {
+	best := ls.loops[0]
+	for _, l := range ls.loops[1:] {
+		if l.pairs.Load() < best.pairs.Load() {
+			best = l
+		}
+	}
+	return best
+}

@@ -1,0 +1,99 @@
+//go:build linux
+
+package relay
+
+// A pair is two sides, and two directions between them; each direction goes through
+//
+//	            bytes (and back to open when unsent is empty)
+//	          ┌─────────┐
+//	          ▼         │ the other side takes nothing: unsent
+//	      ┌────────┐ ───┴──▶ ┌─────────┐
+//	      │  open  │         │ stalled │   not read: the sender meets TCP's own window
+//	      └────────┘ ◀────── └─────────┘
+//	          │ end of file       │
+//	          ▼                   │ reset, timeout, Close, bad record
+//	      ┌────────┐  unsent      │
+//	      │ ended  │  is empty    │
+//	      └────────┘ ─────▶ shut ─┼──▶ both shut: done
+//	                              └──▶ done
+//
+// Rules, each with its test in pair_test.go:
+//
+//   - A side's unsent bytes go first, and while it has some the other side is not read: so much is held, and no more.
+//   - An edge-triggered descriptor that was not read to its end stays readable, whatever comes first: room on the other
+//     side, or the next turn.
+//   - What was opened goes on before the pair ends for what came after it.
+//   - Only data keeps a side alive: records without any, and half a record, do not count.
+//   - A side that is shut has been sent all, close_notify behind it on TLS (RFC 8446, section 6.1).
+
+import (
+	"time"
+
+	"github.com/mqttlb/mqttlb/internal/reactor"
+	"github.com/mqttlb/mqttlb/lb/record"
+)
+
+// A pair is the state of one connection: a plain value, in memory that the collector does not know.
+type pair struct {
+	tls            record.State // of the client, with encrypted
+	client, server side
+	in, out        uint64        // bytes that came from the client, from the server
+	later          time.Duration // the server's timeout once it has said something
+	timer          reactor.Timer
+	partial        buffer // the beginning of a record of the client
+	place          uint32 // of its session
+	end            End    // with known: the first cause
+	flags          flags
+}
+
+// A side is one of the two sockets.
+type side struct {
+	ref     reactor.Ref
+	timeout time.Duration // how long it may say nothing; 0 = no limit
+	heard   time.Duration // the loop's time when data came last, or when it began to be waited for
+	stalled time.Duration // the loop's time when it last took some of unsent
+	fd      int32
+	unsent  buffer // what it did not take yet
+	flags   flags
+}
+
+// The keys of a pair's descriptors are twice its slot, and one of these.
+const (
+	clientKey = 0
+	serverKey = 1
+)
+
+type flags uint8
+
+// The flags of a side.
+const (
+	readable flags = 1 << iota // there may be something to read: no read has said the contrary since the last event
+	hungUp                     // an end of file, or an error, is behind what is to be read
+	ended                      // nothing comes any more
+	shut                       // nothing is sent to it any more
+)
+
+// The flags of a pair.
+const (
+	encrypted flags = 1 << iota // the client speaks TLS
+	known                       // end is set
+	truncated                   // the client's stream ended without close_notify
+)
+
+func (f flags) has(x flags) bool { return f&x != 0 }
+
+func (s *side) set(x flags)   { s.flags |= x }
+func (s *side) clear(x flags) { s.flags &^= x }
+
+// flows reports whether the direction from s has something to move, as far as is known.
+func (s *side) flows(to *side) bool {
+	return s.flags&(readable|ended) == readable && to.unsent == 0 && !to.flags.has(shut)
+}
+
+// cause records why the pair ends; the first counts.
+func (p *pair) cause(e End) {
+	if !p.flags.has(known) {
+		p.flags |= known
+		p.end = e
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package relay
+
+var relays = map[string]starter{"copy": startCopy}
