@@ -14,13 +14,14 @@ type Cache struct {
 	additional [13]byte        // the same
 }
 
-// An entry is one cipher object, and the key that it was made of: a direction's hint is good only if it leads to its own key.
-// Comparing 32 bytes costs 2 ns, and no reused entry, and no State from another Cache, can ever get another's cipher.
+// An entry is one cipher object, and the secret that it was made of: a direction's hint is good only if it leads to its own.
+// Comparing 48 bytes costs 2 ns, and no reused entry, and no State from another Cache, can ever get another's cipher.
 type entry struct {
-	aead  cipher.AEAD // nil: empty
-	key   [maxKey]byte
-	suite suite
-	used  bool // since the hand or Sweep came by
+	aead   cipher.AEAD // nil: empty
+	secret [maxSecret]byte
+	iv     [nonceSize]byte
+	suite  suite
+	used   bool // since the hand or Sweep came by
 }
 
 // NewCache returns an empty Cache, for at most so many ciphers, about 0.9 KB each with AES-GCM: a connection has one for each
@@ -47,20 +48,22 @@ func (c *Cache) Sweep() (left bool) {
 	return left
 }
 
-// cipher returns the cipher object of a direction.
-func (c *Cache) cipher(d *direction, u suite) cipher.AEAD {
-	if e := c.find(d); e != nil && e.suite == u {
+// cipher returns the cipher object of a direction of s, with its iv. It is good until the next call.
+func (c *Cache) cipher(s *State, d *direction) *entry {
+	if e := c.find(d); e != nil && e.suite == s.suite {
 		e.used = true
-		return e.aead
+		return e
 	}
-	aead, err := u.aead(&d.key)
+	k := s.keys(d)
+	aead, err := s.suite.aead(&k.key)
 	if err != nil {
 		panic("record: make a cipher: " + err.Error()) // SelfTest has made one of each suite
 	}
 	i := c.place()
-	c.entries[i] = entry{aead: aead, key: d.key, suite: u, used: true}
+	c.entries[i] = entry{aead: aead, secret: d.secret, iv: k.iv, suite: s.suite, used: true}
 	d.cached = uint32(i) + 1
-	return aead
+	k = keys{}
+	return &c.entries[i]
 }
 
 // find returns the entry that a direction's hint leads to, if it is of its key.
@@ -69,7 +72,7 @@ func (c *Cache) find(d *direction) *entry {
 	if uint(i) >= uint(len(c.entries)) {
 		return nil
 	}
-	if e := &c.entries[i]; e.aead != nil && e.key == d.key {
+	if e := &c.entries[i]; e.aead != nil && e.secret == d.secret {
 		return e
 	}
 	return nil

@@ -148,7 +148,7 @@ func (s *State) ways() (fromClient, fromServer *direction) {
 	return &s.in, &s.out
 }
 
-// schedule makes the keys of TLS 1.3 (RFC 8446, section 7.3).
+// schedule takes the secrets of TLS 1.3 (RFC 8446, section 7.1).
 func (k *KeyLog) schedule(s *State, h Handshake) error {
 	if size := s.suite.hashSize(); int(k.client.size) != size || int(k.server.size) != size {
 		return errNoSecret
@@ -156,8 +156,6 @@ func (k *KeyLog) schedule(s *State, h Handshake) error {
 	s.flags |= tls13
 	fromClient, fromServer := s.ways()
 	fromClient.secret, fromServer.secret = k.client.bytes, k.server.bytes
-	s.in.schedule(s.suite)
-	s.out.schedule(s.suite)
 	s.in.seq, s.out.seq = h.Read, h.Written
 	return nil
 }
@@ -180,10 +178,10 @@ func (k *KeyLog) expand(s *State, h Handshake) error {
 	next := block[:]
 	take := func(dst []byte) { next = next[copy(dst, next):] }
 	fromClient, fromServer := s.ways()
-	take(fromClient.key[:key])
-	take(fromServer.key[:key])
-	take(fromClient.iv[:iv])
-	take(fromServer.iv[:iv])
+	take(fromClient.secret[:key])
+	take(fromServer.secret[:key])
+	take(fromClient.secret[maxKey : maxKey+iv])
+	take(fromServer.secret[maxKey : maxKey+iv])
 	clear(block[:])
 	fromClient.seq, fromServer.seq = 1, 1
 	return nil

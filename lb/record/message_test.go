@@ -59,13 +59,13 @@ func TestKeyUpdate(t *testing.T) {
 func TestOldKeyIsGone(t *testing.T) {
 	only13(t, func(t *testing.T, f flavor) {
 		cl, sv := connect(t, f, source(1))
-		old, key := *cl, cl.out.key
+		old, secret := *cl, cl.out.secret
 		sv.wants(t, "x", cl.data("x"))
 		old.out.seq++
 		sv.wants(t, "", cl.says(tells))
 		for _, e := range append(cl.c.entries, sv.c.entries...) {
-			if e.key == key || sv.in.key == key || cl.out.key == key {
-				t.Error("the old key is still there")
+			if e.secret == secret || sv.in.secret == secret || cl.out.secret == secret {
+				t.Error("the old secret is still there")
 			}
 		}
 		old.out.seq = 0

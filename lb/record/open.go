@@ -81,7 +81,8 @@ func (s *State) unprotect(c *Cache, record []byte) (contentType, []byte, *Alert)
 		number, body = binary.BigEndian.Uint64(body), body[explicitSize:]
 	}
 	additional := s.additional(c, d, header, len(body)-tagSize)
-	content, err := c.cipher(d, s.suite).Open(body[:0], d.nonce(c, number), body, additional)
+	e := c.cipher(s, d)
+	content, err := e.aead.Open(body[:0], c.nonceOf(&e.iv, number), body, additional)
 	if err != nil { // RFC 8446, section 5.2; RFC 5246, section 7.2.2
 		return 0, nil, refuse(BadRecordMAC, "it is not what the peer sent: it was changed, left out, repeated or put in another order on the way")
 	}

@@ -90,7 +90,7 @@ func (s *State) protect(c *Cache, record []byte, typ contentType, n int) {
 	if s.explicit() > 0 { // RFC 5288, section 3: a counter is a nonce that does not repeat
 		binary.BigEndian.PutUint64(record[HeaderSize:], d.seq)
 	}
-	aead := c.cipher(d, s.suite)
-	aead.Seal(body[:0], d.nonce(c, d.seq), body, s.additional(c, d, record, n))
+	e := c.cipher(s, d)
+	e.aead.Seal(body[:0], c.nonceOf(&e.iv, d.seq), body, s.additional(c, d, record, n))
 	d.seq++
 }

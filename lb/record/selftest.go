@@ -155,8 +155,8 @@ func (k *known) state(client bool) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	key := s.out.key
-	_, err = s.suite.aead(&key)
+	made := s.keys(&s.out)
+	_, err = s.suite.aead(&made.key)
 	return s, err
 }
 

@@ -64,11 +64,28 @@ type State struct {
 
 // A direction is the protection of what comes in, or of what goes out.
 type direction struct {
-	secret [maxSecret]byte // TLS 1.3: the traffic secret that the next one is made from (RFC 8446, section 7.2)
-	key    [maxKey]byte    // with AES-128 its first 16 bytes
-	iv     [nonceSize]byte // TLS 1.2 with AES-GCM: 4 bytes of salt, the others 0
-	cached uint32          // where in the Cache the cipher may be: a hint, 0 = nowhere
-	seq    uint64          // of the next record (RFC 8446, section 5.3; RFC 5246, section 6.1)
+	// TLS 1.3: the traffic secret, which key and iv are made from when they are needed, and the next secret (RFC 8446, section 7).
+	// TLS 1.2: key and iv themselves, one behind the other.
+	secret [maxSecret]byte
+	cached uint32 // where in the Cache the cipher may be: a hint, 0 = nowhere
+	seq    uint64 // of the next record (RFC 8446, section 5.3; RFC 5246, section 6.1)
+}
+
+// keys are what a cipher is made of, and what its nonces are.
+type keys struct {
+	key [maxKey]byte    // with AES-128 its first 16 bytes
+	iv  [nonceSize]byte // TLS 1.2 with AES-GCM: 4 bytes of salt, the others 0
+}
+
+// keys makes the keys of a direction.
+func (s *State) keys(d *direction) (k keys) {
+	if s.has(tls13) { // RFC 8446, section 7.3
+		s.suite.expand(k.key[:s.suite.keySize()], d, "key")
+		s.suite.expand(k.iv[:], d, "iv")
+		return k
+	}
+	copy(k.iv[:], d.secret[copy(k.key[:], d.secret[:maxKey]):])
+	return k
 }
 
 type flags uint8
@@ -122,12 +139,12 @@ func Size(buf []byte) int {
 // forget lets both directions find their ciphers anew: in another Cache, the hints lead nowhere.
 func (s *State) forget() { s.in.cached, s.out.cached = 0, 0 }
 
-// nonce puts the nonce of a record into c. number is its sequence number (RFC 8446, section 5.3; RFC 7905, section 2), or with
+// nonceOf puts the nonce of a record into c. number is its sequence number (RFC 8446, section 5.3; RFC 7905, section 2), or with
 // AES-GCM in TLS 1.2 what the record carries (RFC 5288, section 3): there the last eight bytes of iv are 0, and what the
 // exclusive or makes is salt and number one after the other.
-func (d *direction) nonce(c *Cache, number uint64) []byte {
-	c.nonce = d.iv
-	binary.BigEndian.PutUint64(c.nonce[nonceSize-8:], number^binary.BigEndian.Uint64(d.iv[nonceSize-8:]))
+func (c *Cache) nonceOf(iv *[nonceSize]byte, number uint64) []byte {
+	c.nonce = *iv
+	binary.BigEndian.PutUint64(c.nonce[nonceSize-8:], number^binary.BigEndian.Uint64(iv[nonceSize-8:]))
 	return c.nonce[:]
 }
 

@@ -89,18 +89,12 @@ func (u suite) aead(key *[maxKey]byte) (cipher.AEAD, error) {
 	return nil, errors.New("the State has no keys: it is zero, or was wiped")
 }
 
-// schedule makes key and iv of a direction's secret (RFC 8446, section 7.3), for records from number 0 on.
-func (d *direction) schedule(u suite) {
-	u.expand(d.key[:u.keySize()], d, "key")
-	u.expand(d.iv[:], d, "iv")
-	d.seq = 0
-}
-
-// update goes on to the next secret, which the last one cannot be had from (RFC 8446, section 7.2).
+// update goes on to the next secret, which the last one cannot be had from (RFC 8446, section 7.2), for records from number 0 on
+// (section 5.3).
 func (d *direction) update(c *Cache, u suite) {
 	c.drop(d)
 	u.expand(d.secret[:u.hashSize()], d, "traffic upd")
-	d.schedule(u)
+	d.seq = 0
 }
 
 // expand is HKDF-Expand-Label of d's secret, without context (RFC 8446, section 7.1).

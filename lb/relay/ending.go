@@ -79,7 +79,7 @@ func (t *turn) shut(to *side) bool {
 	if err := syscall.Shutdown(int(to.fd), syscall.SHUT_WR); err != nil && err != syscall.ENOTCONN {
 		return t.fail(to, err)
 	}
-	to.heard = t.Now()
+	to.heard = t.now()
 	t.arm()
 	return true
 }
@@ -127,9 +127,8 @@ func wrap(e End, err error) error {
 
 // expired is called when the earliest deadline of the pair may have passed: those of a side that has spoken since are later now.
 func (t *turn) expired() {
-	now := t.Now()
 	for _, s := range []*side{&t.pair.client, &t.pair.server} {
-		if by, limited := t.deadline(s); limited && by <= now {
+		if left, limited := t.remaining(s); limited && left <= 0 {
 			t.fail(s, os.ErrDeadlineExceeded)
 			return
 		}
@@ -139,35 +138,36 @@ func (t *turn) expired() {
 
 // arm lets expired come at the earliest deadline.
 func (t *turn) arm() {
-	client, a := t.deadline(&t.pair.client)
-	server, b := t.deadline(&t.pair.server)
+	client, a := t.remaining(&t.pair.client)
+	server, b := t.remaining(&t.pair.server)
 	switch {
 	case a && b:
-		t.Arm(t.pair.timer, min(client, server)-t.Now())
+		t.Arm(t.pair.timer, min(client, server))
 	case a:
-		t.Arm(t.pair.timer, client-t.Now())
+		t.Arm(t.pair.timer, client)
 	case b:
-		t.Arm(t.pair.timer, server-t.Now())
+		t.Arm(t.pair.timer, server)
 	default:
 		t.Disarm(t.pair.timer)
 	}
 }
 
-// deadline is when a side will have said nothing for too long, or have taken nothing.
-func (t *turn) deadline(s *side) (by time.Duration, limited bool) {
+// remaining is how long a side may still say nothing, or take nothing.
+func (t *turn) remaining(s *side) (left time.Duration, limited bool) {
 	other := t.other(s)
+	var since, limit ticks
 	switch {
 	case s.unsent != 0: // it is to take something
-		if s.timeout > 0 {
-			return s.stalled + s.timeout, true
+		since, limit = s.stalled, s.timeout
+		if limit == 0 {
+			limit = ticksOf(stall)
 		}
-		return s.stalled + stall, true
 	case s.flags.has(ended) || other.unsent != 0: // nothing is expected of it
 		return 0, false
-	case s.flags.has(shut) && (s.timeout == 0 || s.timeout > linger):
-		return s.heard + linger, true
-	case s.timeout > 0:
-		return s.heard + s.timeout, true
+	case s.flags.has(shut) && (s.timeout == 0 || s.timeout > ticksOf(linger)):
+		since, limit = s.heard, ticksOf(linger)
+	default:
+		since, limit = s.heard, s.timeout
 	}
-	return 0, false
+	return time.Duration(int32(since+limit-t.now())) * tick, limit > 0
 }

@@ -175,14 +175,15 @@ func (l *loop) register(slot uint32, p *pair, a *arrival) error {
 
 // begin sets the pair's state, and goes on with what of the client's bytes was read before.
 func (l *loop) begin(slot uint32, p *pair, a *arrival) {
-	now := l.Now()
+	now := l.now()
 	p.tls = a.client.state
 	a.client.state.Wipe()
 	p.client.fd, p.server.fd = int32(a.client.fd), int32(a.server.fd)
 	p.client.heard, p.server.heard = now, now
-	p.client.timeout, p.server.timeout, p.later = a.pair.ClientTimeout, a.pair.ServerTimeout, a.pair.ServerTimeout
+	p.client.timeout, p.server.timeout = ticksOf(a.pair.ClientTimeout), ticksOf(a.pair.ServerTimeout)
+	p.later = p.server.timeout
 	if a.pair.ServerFirst > 0 {
-		p.server.timeout = a.pair.ServerFirst
+		p.server.timeout = ticksOf(a.pair.ServerFirst)
 	}
 	if a.client.tls {
 		p.flags = encrypted

@@ -37,8 +37,8 @@ import (
 type pair struct {
 	tls            record.State // of the client, with encrypted
 	client, server side
-	in, out        uint64        // bytes that came from the client, from the server
-	later          time.Duration // the server's timeout once it has said something
+	in, out        uint64 // bytes that came from the client, from the server
+	later          ticks  // the server's timeout once it has said something
 	timer          reactor.Timer
 	partial        buffer // the beginning of a record of the client
 	place          uint32 // of its session
@@ -49,13 +49,33 @@ type pair struct {
 // A side is one of the two sockets.
 type side struct {
 	ref     reactor.Ref
-	timeout time.Duration // how long it may say nothing; 0 = no limit
-	heard   time.Duration // the loop's time when data came last, or when it began to be waited for
-	stalled time.Duration // the loop's time when it last took some of unsent
+	timeout ticks // how long it may say nothing; 0 = no limit
+	heard   ticks // when data came last, or when it began to be waited for
+	stalled ticks // when it last took some of unsent
 	fd      int32
 	unsent  buffer // what it did not take yet
 	flags   flags
 }
+
+// ticks are time in a pair: 128 to a second, as the loop's timers have them. Points in time count from when the loop was made and
+// wrap after 388 days; only their differences mean something, and are below half of that.
+type ticks uint32
+
+const (
+	tick    = time.Second / 128
+	longest = 1<<31 - 1
+)
+
+// ticksOf is d in ticks, rounded up, and one more, for the time that it counts from is rounded down: a timeout is never early.
+func ticksOf(d time.Duration) ticks {
+	if d == 0 {
+		return 0
+	}
+	return ticks(min((d+tick-1)/tick+1, longest))
+}
+
+// now is the loop's time.
+func (l *loop) now() ticks { return ticks(l.Now() / tick) }
 
 // The keys of a pair's descriptors are twice its slot, and one of these.
 const (

@@ -149,7 +149,7 @@ func (t *turn) open(buf []byte) (data, rest []byte, closed bool, err error) {
 // pass sends the server what the client has said.
 func (t *turn) pass(data []byte) bool {
 	p, n := t.pair, uint64(len(data))
-	p.client.heard = t.Now()
+	p.client.heard = t.now()
 	p.in += n
 	for _, traffic := range t.session.traffic {
 		if traffic != nil {
@@ -233,7 +233,7 @@ func (t *turn) watch(b []byte) {
 		t.session.watch = nil
 	}
 	if timeout != 0 {
-		t.pair.client.timeout = max(timeout, 0)
+		t.pair.client.timeout = ticksOf(max(timeout, 0))
 		t.arm()
 	}
 }
@@ -241,7 +241,7 @@ func (t *turn) watch(b []byte) {
 // listen counts n bytes of the server.
 func (t *turn) listen(n int) bool {
 	p := t.pair
-	p.server.heard = t.Now()
+	p.server.heard = t.now()
 	p.out += uint64(n)
 	for _, traffic := range t.session.traffic {
 		if traffic != nil {
@@ -263,7 +263,7 @@ func (t *turn) send(to *side, b []byte) bool {
 	}
 	if n < len(b) {
 		to.unsent = t.overflow.keep(b[n:])
-		to.stalled = t.Now()
+		to.stalled = t.now()
 		t.arm()
 	}
 	return true
@@ -278,13 +278,13 @@ func (t *turn) flush(to *side) bool {
 	if err != nil {
 		return t.fail(to, err)
 	}
-	to.stalled = t.Now()
+	to.stalled = t.now()
 	t.overflow.skip(&to.unsent, n)
 	if to.unsent != 0 {
 		return true
 	}
 	from := t.other(to)
-	from.heard = t.Now() // it could not speak until now
+	from.heard = t.now() // it could not speak until now
 	t.arm()
 	if to == &t.pair.client && t.pair.tls.Owes() && !t.answer() {
 		return false
