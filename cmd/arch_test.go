@@ -98,6 +98,31 @@ var packages = map[string]row{
 		modules: "github.com/spf13/cobra golang.org/x/sync",
 		tests:   "github.com/rogpeppe/go-internal",
 	},
+	"cmd/mqttbench/internal/proc":   {layer: leaf},
+	"cmd/mqttbench/internal/report": {layer: leaf},
+	"cmd/mqttbench/internal/peer":   {layer: mechanism, ours: "cmd/mqttbench/internal/proc"},
+	"cmd/mqttbench/internal/link":   {layer: machinery, ours: "broker/packet internal/reactor lb/record", modules: "golang.org/x/sys"},
+	"cmd/mqttbench/internal/node": {
+		layer:   story,
+		ours:    "broker/packet cmd/mqttbench/internal/link internal/reactor internal/socket",
+		modules: "golang.org/x/sys",
+	},
+	"cmd/mqttbench/internal/load": {
+		layer:   story,
+		ours:    "broker/packet cmd/mqttbench/internal/link internal/reactor lb/record",
+		modules: "github.com/HdrHistogram/hdrhistogram-go golang.org/x/sync golang.org/x/sys",
+	},
+	"cmd/mqttbench/internal/run": {layer: surface, ours: "cmd/mqttbench/internal/load cmd/mqttbench/internal/proc cmd/mqttbench/internal/report"},
+	"cmd/mqttbench/internal/compare": {
+		layer: surface,
+		ours:  "certs/devca cmd/mqttbench/internal/load cmd/mqttbench/internal/peer cmd/mqttbench/internal/proc cmd/mqttbench/internal/report",
+	},
+	"cmd/mqttbench": {
+		layer:   program,
+		ours:    "cmd/internal/program cmd/mqttbench/internal/compare cmd/mqttbench/internal/load cmd/mqttbench/internal/node cmd/mqttbench/internal/peer cmd/mqttbench/internal/report cmd/mqttbench/internal/run",
+		modules: "github.com/spf13/cobra",
+		tests:   "github.com/rogpeppe/go-internal",
+	},
 	"cmd/mqttlb": {
 		layer:   program,
 		ours:    "certs/devca cmd/internal/program lb lb/admin lb/config",
@@ -119,8 +144,8 @@ const forTests = "tests"
 var onlyFor = map[string]struct{ by, why string }{
 	"lb/config":            {"lb lb/admin cmd/mqttlb", "a mechanism has options of its own; a configuration that everybody sees is one that nobody can change"},
 	"broker/config":        {"broker broker/api cmd/mqttbroker examples/quickstart", "as lb/config"},
-	"cmd/internal/program": {"cmd/mqttbroker cmd/mqttlb", "it is how they are called, and nothing that they do"},
-	"certs/devca":          {"cmd/mqttlb examples/quickstart", "throw-away keys have no place in a server"},
+	"cmd/internal/program": {"cmd/mqttbench cmd/mqttbroker cmd/mqttlb", "it is how they are called, and nothing that they do"},
+	"certs/devca":          {"cmd/mqttlb cmd/mqttbench/internal/compare examples/quickstart", "throw-away keys have no place in a server"},
 	"internal/leaktest":    {forTests, "it would bring package testing into a program"},
 	"internal/peertest":    {forTests, "as internal/leaktest"},
 }

@@ -47,14 +47,17 @@ var sleeps = map[string]string{
 // system names the packages that may go past Go's own libraries to the system: unsafe, linkname, golang.org/x/sys, and of syscall
 // more than the names of errors and signals.
 var system = map[string]string{
-	"cmd/mqttlb":       "systemd wants CLOCK_MONOTONIC, which package time keeps to itself",
-	"health":           "a probe that answers SYN/ACK with RST needs options that net does not set",
-	"internal/listen":  "SO_REUSEPORT",
-	"internal/reactor": "epoll, and system calls that cannot block without telling the scheduler",
-	"internal/slab":    "memory that the collector does not know",
-	"internal/socket":  "descriptors that can be taken out of a connection",
-	"lb":               "RLIMIT_NOFILE decides how many connections are let in",
-	"lb/relay":         "it has raw descriptors: shutdown and close",
+	"cmd/mqttbench/internal/link": "it has raw descriptors, and closes them",
+	"cmd/mqttbench/internal/load": "addresses without ports before connect, timers between milliseconds, and descriptors for its loops",
+	"cmd/mqttbench/internal/node": "as link",
+	"cmd/mqttlb":                  "systemd wants CLOCK_MONOTONIC, which package time keeps to itself",
+	"health":                      "a probe that answers SYN/ACK with RST needs options that net does not set",
+	"internal/listen":             "SO_REUSEPORT",
+	"internal/reactor":            "epoll, and system calls that cannot block without telling the scheduler",
+	"internal/slab":               "memory that the collector does not know",
+	"internal/socket":             "descriptors that can be taken out of a connection",
+	"lb":                          "RLIMIT_NOFILE decides how many connections are let in",
+	"lb/relay":                    "it has raw descriptors: shutdown and close",
 }
 
 func TestHabits(t *testing.T) {

@@ -1,0 +1,154 @@
+//go:build linux
+
+package compare
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/mqttlb/mqttlb/cmd/mqttbench/internal/report"
+)
+
+// Markdown writes the comparison as tables, with how it was made.
+func (c *Comparison) Markdown(w io.Writer) error {
+	var b strings.Builder
+	c.head(&b)
+	c.table(&b)
+	c.curves(&b)
+	for _, m := range c.Missing {
+		fmt.Fprintf(&b, "\nNot installed, and left out: %s.\n", m)
+	}
+	if len(c.Errors) > 0 {
+		b.WriteString("\nRuns that have failed:\n\n")
+		for _, e := range c.Errors {
+			fmt.Fprintf(&b, "- %s\n", strings.ReplaceAll(e, "\n", " / "))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (c *Comparison) head(b *strings.Builder) {
+	fmt.Fprintf(b, "Measured %s in %v on %s: %s; broker: %s.\n", c.Started.UTC().Format("2006-01-02 15:04 UTC"), c.Took.Round(time.Second), c.Machine, strings.Join(c.Peers, "; "), c.Broker)
+	fmt.Fprintf(b, "Medians of %d interleaved rounds, with least and most; CPU is user and system time of the balancer's processes for one unit, memory is (PSS then − PSS at start) / connections.\n", c.Rounds)
+	fmt.Fprintf(b, "\n    %s\n\n", c.Command)
+}
+
+func (c *Comparison) table(b *strings.Builder) {
+	if len(c.Rows) == 0 {
+		return
+	}
+	b.WriteString("| |")
+	for i, p := range c.Peers {
+		fmt.Fprintf(b, " %s |", short(p))
+		if i > 0 {
+			b.WriteString(" ratio |")
+		}
+	}
+	b.WriteString("\n| --- |")
+	b.WriteString(strings.Repeat(" ---: |", 2*len(c.Peers)-1))
+	b.WriteByte('\n')
+	for _, r := range c.ordered() {
+		fmt.Fprintf(b, "| %s |", r.Title)
+		for i, cell := range r.Cells {
+			fmt.Fprintf(b, " %s |", cell.text(r.Unit))
+			if i > 0 {
+				fmt.Fprintf(b, " %s |", ratio(cell, r.Cells[0]))
+			}
+		}
+		b.WriteByte('\n')
+	}
+}
+
+// short is a peer's name and version without what packagers and builds add.
+func short(peer string) string {
+	if at := strings.IndexAny(peer, "-,"); at > 0 {
+		return peer[:at]
+	}
+	return peer
+}
+
+// ordered are the rows with that of pauses, which the first run has made, behind all others.
+func (c *Comparison) ordered() []Row {
+	var rows, last []Row
+	for _, r := range c.Rows {
+		if r.Case == "" {
+			last = append(last, r)
+		} else {
+			rows = append(rows, r)
+		}
+	}
+	return append(rows, last...)
+}
+
+// text is what a cell shows: median, spread, and how many rounds have failed.
+func (c Cell) text(unit string) string {
+	var parts []string
+	if c.Sum != nil {
+		parts = append(parts, fmt.Sprintf("%s %s", report.Number(c.Sum.Median), unit))
+		if c.Sum.Rounds > 1 {
+			parts = append(parts, fmt.Sprintf("(%s–%s)", report.Number(c.Sum.Min), report.Number(c.Sum.Max)))
+		}
+	}
+	if c.Failed > 0 {
+		parts = append(parts, fmt.Sprintf("**%d failed**", c.Failed))
+	}
+	return strings.Join(parts, " ")
+}
+
+// ratio is that of two medians.
+func ratio(c, to Cell) string {
+	if c.Sum == nil || to.Sum == nil || to.Sum.Median <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", c.Sum.Median/to.Sum.Median)
+}
+
+// curves writes how memory and speed go with the number of connections.
+func (c *Comparison) curves(b *strings.Builder) {
+	if len(c.Curves) == 0 {
+		return
+	}
+	b.WriteString("\nFrom few idle connections to many: bytes of memory for each, and how many a second were opened since the line before (TLS 1.3, first round).\n\n| connections |")
+	for _, k := range c.Curves {
+		fmt.Fprintf(b, " %s | opened |", short(k.Peer))
+	}
+	b.WriteString("\n| ---: |" + strings.Repeat(" ---: |", 2*len(c.Curves)) + "\n")
+	for i, p := range c.Curves[0].Points {
+		fmt.Fprintf(b, "| %s |", report.Number(float64(p.Connections)))
+		for _, k := range c.Curves {
+			fmt.Fprintf(b, " %s B | %s/s |", report.Number(k.Points[i].Memory), report.Number(k.Points[i].Rate))
+		}
+		b.WriteByte('\n')
+	}
+}
+
+// Picture is the comparison, to be drawn: medians, and the curves of memory.
+func (c *Comparison) Picture() report.Picture {
+	p := report.Picture{Title: "what a load balancer spends: less is better"}
+	for _, name := range c.Peers {
+		p.Series = append(p.Series, short(name))
+	}
+	for _, r := range c.ordered() {
+		bar := report.Bar{Title: r.Title, Unit: r.Unit}
+		for _, cell := range r.Cells {
+			v := report.Missing
+			if cell.Sum != nil {
+				v = cell.Sum.Median
+			}
+			bar.Values = append(bar.Values, v)
+		}
+		p.Bars = append(p.Bars, bar)
+	}
+	for _, k := range c.Curves {
+		line := report.Line{Title: short(k.Peer)}
+		for _, at := range k.Points {
+			line.Points = append(line.Points, report.XY{X: float64(at.Connections), Y: at.Memory})
+		}
+		p.Lines = append(p.Lines, line)
+	}
+	p.LineTitle = "bytes of memory for each idle connection"
+	return p
+}
