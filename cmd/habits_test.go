@@ -28,7 +28,7 @@ type allowance struct {
 // allowances are the exceptions, by what the failure calls it.
 var allowances = map[string]allowance{
 	"broker/packet": {2200, "one file for each of MQTT's fifteen packets, which nobody reads in one go"},
-	"lb":            {3020, "the whole life of a connection and of a configuration, with what the outside is told of it (status.go, 280 lines) and what connections lie in (live.go, 130); mechanisms are packages below"},
+	"lb":            {3080, "the whole life of a connection and of a configuration, with what the outside is told of it (status.go, 280 lines) and what connections lie in and are served by (live.go, plane.go, 290); mechanisms are packages below"},
 	"lb/config":     {2960, "every rule of the file with the words for who has broken it; the rules are about each other"},
 
 	"broker/topic/tree_test.go func TestMatchRules": {75, "a table: a row for each sentence of the specification"},

@@ -15,7 +15,7 @@ import (
 	"github.com/mqttlb/mqttlb/lb/relay"
 )
 
-// A conn is one connection of a client. Until hand-off it belongs to the goroutine in serve; after it, only close, evict
+// A conn is one connection of a client. Until hand-off it belongs to the goroutine in serve; after it, only handles
 // and Relayed touch it. What is needed before hand-off alone is in its arrival: a million of them live for days.
 type conn struct {
 	place uint32        // in the liveSet, whose memory it is
@@ -37,7 +37,7 @@ type conn struct {
 	mu      sync.Mutex    // guards the fields below
 	session relay.Session // from hand-off on
 	closing bool
-	cause   Reason // why close was called
+	cause   Reason // why it was closed
 }
 
 // An arrival is what a connection has on its way to a server, in the hands of serve.
@@ -101,7 +101,6 @@ func (c *conn) since() time.Time { return c.s.started.Add(c.came) }
 // server is dialled.
 func (c *conn) serve(ctx context.Context) {
 	defer c.ends()
-	defer c.s.arrives()()
 	steps := [...]func(context.Context) error{c.readProxy, c.handshake, c.readConnect, c.connect}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -112,13 +111,16 @@ func (c *conn) serve(ctx context.Context) {
 	c.handOff()
 }
 
-// arrives counts a connection among those with a goroutine, until the function that it returns is called, or until it has
-// lost patience with the client. Its place was reserved by admit.
+// arrives counts a connection among those with a goroutine until the function that it returns is called.
 func (s *Server) arrives() (done func()) {
-	var once sync.Once
-	leave := func() { once.Do(s.arriving.Release) }
-	slow := time.AfterFunc(patience, leave)
-	return func() { slow.Stop(); leave() }
+	s.arriving.Add(1)
+	return func() {
+		s.arriving.Add(-1)
+		select {
+		case s.arrived <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // deadline is until when the client must have completed CONNECT (HAProxy: timeout client-hs).
@@ -132,7 +134,7 @@ func (c *conn) handOff() {
 		Server:        c.server,
 		ClientTimeout: c.clientTimeout(),
 		ServerTimeout: c.pool.cfg.ServerTimeout,
-		Traffic:       []*relay.Traffic{&c.f.door.traffic, &m.traffic},
+		Traffic:       [2]*relay.Traffic{&c.f.door.traffic, &m.traffic},
 	}
 	c.expectConnack(&pair)
 	c.mu.Lock()
@@ -147,15 +149,8 @@ func (c *conn) handOff() {
 	}
 }
 
-// close ends the connection from outside, in whatever step it is; the first cause counts. It may be called from any
-// goroutine and does not wait.
-func (c *conn) close(cause Reason) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closeLocked(cause)
-}
-
-// closeIf is close, unless the connection has ended, and this is another.
+// closeIf ends the connection from outside, in whatever step it is, unless it has ended and this is another; the first cause counts.
+// It may be called from any goroutine and does not wait.
 func (c *conn) closeIf(id uint64, cause Reason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -193,7 +188,7 @@ func (h handle) evict(m *member, cause Reason) {
 	}
 }
 
-// closedFor returns why close was called, and false when it was not.
+// closedFor returns why the connection was closed from outside, and false when it was not.
 func (c *conn) closedFor() (Reason, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,13 +8,16 @@
 //
 // A port's goroutine accepts; from then on a connection has a goroutine of its own until hand-off (serve in conn.go):
 //
-//	accept      listener.go   a place of the listener and two descriptors first, then accept(2)
+//	accept      listener.go   a place of the listener and two descriptors first, then accept(2); plane.go: no more at once than help
 //	proxy       proxy.go      accept_proxy: the header of a trusted proxy, or refused
 //	handshake   handshake.go  TLS, with a gate on how many compute at once (package handshake)
 //	first       first.go      protocol mqtt: the whole CONNECT, bounded
 //	connect     connect.go    pick ► dial ► PROXY header (header.go) and CONNECT; the next server on failure
-//	hand off    conn.go       both sockets go to the relay; the goroutine ends
+//	hand off    conn.go       both descriptors and the keys go to a loop of the relay; the goroutine is free
 //	finish      finish.go     the one end: the reason (reason.go) counted and logged, every place given back
+//
+// A conn lies in a table (live.go) and is used again: who may still have one when it has ended has a handle. What sockets and
+// loops there are is in plane.go.
 //
 // Every connection ends with exactly one Reason, which is the label of the metric and the attribute of the log line.
 //
@@ -44,6 +47,8 @@
 //   - Until hand-off a client has one deadline for all that it has to say, and each server connect_timeout; after it
 //     client_timeout and server_timeout rule, and TCP's keep-alive where they are off.
 //   - No goroutine that Run does not wait for.
+//   - After hand-off a connection has no goroutine, and no memory of Go's heap but its conn and what names it.
+//   - Nothing is served before handshake.SelfTest has passed.
 //   - A listener survives EMFILE, and normally never meets it: connections beyond half the descriptors wait in the
 //     kernel's queue, as those beyond max_connections do.
 //

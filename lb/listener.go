@@ -70,11 +70,11 @@ func (s *Server) accept(ctx context.Context, p *port) {
 		}
 		raw, err := acceptor.Accept(ctx)
 		if err != nil {
-			s.arriving.Release()
 			s.descriptors.Release()
 			slot.Release()
 			return
 		}
+		s.pace(ctx)
 		s.take(p, raw, slot)
 	}
 }
@@ -98,11 +98,6 @@ func (s *Server) admit(ctx context.Context, p *port) (*limit.Gate, error) {
 		}
 		if err := s.descriptors.Acquire(ctx); err != nil {
 			d.gate.Release()
-			return nil, err
-		}
-		if err := s.arriving.Acquire(ctx); err != nil {
-			d.gate.Release()
-			s.descriptors.Release()
 			return nil, err
 		}
 		return &d.gate, nil
@@ -149,7 +144,8 @@ func (s *Server) take(p *port, raw net.Conn, slot *limit.Gate) {
 	c := s.newConn(s.generation().byKey[p.key], raw, slot)
 	ctx, cancel := context.WithCancel(context.Background())
 	c.register(s.lastID.Add(1), cancel)
-	go c.serve(ctx)
+	done := s.arrives()
+	s.hands.do(func() { defer done(); c.serve(ctx) })
 }
 
 // acceptFailed notes that the listener accepts nobody for the moment, which /readyz tells, and logs the first failure of

@@ -27,7 +27,7 @@ type handle struct {
 	id uint64
 }
 
-// close is conn.close, of a connection that may have ended.
+// close ends a connection that may have ended already.
 func (h handle) close(cause Reason) { h.c.closeIf(h.id, cause) }
 
 // add returns a conn that nobody has, all zero but for its place.

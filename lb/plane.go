@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/mqttlb/mqttlb/internal/socket"
@@ -16,8 +17,8 @@ import (
 func cpus() int { return min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) }
 
 // openPlane opens what connections live on: sockets until hand-off, and loops after it, one for each CPU when workers is
-// 0. shut ends both; every connection has ended before.
-func (s *Server) openPlane(workers int) (shut func(), err error) {
+// 0. shut ends both; every connection has ended before. failed is called when an event loop, and with it all, has ended before that.
+func (s *Server) openPlane(workers int, failed func(error)) (shut func(), err error) {
 	if workers == 0 {
 		workers = cpus()
 	}
@@ -36,7 +37,7 @@ func (s *Server) openPlane(workers int) (shut func(), err error) {
 	go func() {
 		defer close(ended)
 		if err := s.relay.Run(ctx); err != nil {
-			s.log.Error("an event loop has failed: its connections are gone", "error", err)
+			failed(fmt.Errorf("an event loop has ended, and all connections with it: %w", err))
 		}
 	}()
 	return func() {
@@ -52,13 +53,71 @@ func keepAlive() net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: 5 * time.Minute, Interval: 30 * time.Second, Count: 4}
 }
 
-// mostArriving is how many connections have a goroutine at once, while they are fast: a goroutine with a handshake on its stack
-// is 30 KB, of which the runtime never gives 450 B back. Newcomers beyond wait in the kernel's queue.
+// mostArriving is how many connections have a goroutine at once while the CPUs are busy with their handshakes: such a goroutine
+// needs 30 KB, of which the runtime never gives 480 B back, and more of them would only take longer each. Newcomers wait in the
+// kernel's queue meanwhile. While a CPU has time, because clients are slow or far away, everybody is let in.
 const mostArriving = 128
 
-// patience is how long a connection counts among those: who takes longer waits for the network, or on purpose, and must not
-// keep others out. Then goroutines are bounded by the descriptors alone.
-const patience = 125 * time.Millisecond
+// paceStep is how long the wait for one to be done may take before the CPUs are looked at again.
+const paceStep = 10 * time.Millisecond
+
+// pace waits while there are more connections on their way to a server than help.
+func (s *Server) pace(ctx context.Context) {
+	var step *time.Timer
+	for s.arriving.Load() >= mostArriving && s.computing.Full() {
+		if step == nil {
+			step = time.NewTimer(paceStep)
+			defer step.Stop()
+		} else {
+			step.Reset(paceStep)
+		}
+		select {
+		case <-s.arrived:
+		case <-step.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// hands are goroutines that serve one connection after the other, and end when there is none for a while: a handshake wants a
+// stack of 16 KiB, and to grow a new one to that takes a thirtieth of the handshake's time.
+type hands struct {
+	idle chan func() // what to do next, for one that has nothing to do
+	all  sync.WaitGroup
+}
+
+// handsWait is how long one waits for work.
+const handsWait = 50 * time.Millisecond
+
+// do has work done by somebody who has nothing to do, or by a new one.
+func (h *hands) do(work func()) {
+	select {
+	case h.idle <- work:
+	default:
+		h.all.Go(func() { h.run(work) })
+	}
+}
+
+func (h *hands) run(work func()) {
+	wait := time.NewTimer(handsWait)
+	defer wait.Stop()
+	for work != nil {
+		work()
+		wait.Reset(handsWait)
+		select {
+		case work = <-h.idle: // nil after end
+		case <-wait.C:
+			return
+		}
+	}
+}
+
+// end waits until all have gone; do must not be called any more.
+func (h *hands) end() {
+	close(h.idle)
+	h.all.Wait()
+}
 
 // rotateTickets gives every listener new keys for session tickets, when it is time, until ctx is done.
 func (s *Server) rotateTickets(ctx context.Context) {

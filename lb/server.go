@@ -58,8 +58,10 @@ type Server struct {
 	started    time.Time
 
 	current     atomic.Pointer[generation]
-	descriptors limit.Gate // two for each connection
-	arriving    limit.Gate // connections that have a goroutine
+	descriptors limit.Gate    // two for each connection
+	arriving    atomic.Int64  // connections that have a goroutine
+	arrived     chan struct{} // one of them has none any more; for pace
+	hands       hands
 	computing   limit.Gate // handshakes
 	tickets     handshake.Tickets
 	live        liveSet
@@ -114,7 +116,8 @@ func New(o Options) (*Server, error) {
 		s.onState = func(State) {}
 	}
 	s.computing.Set(handshake.PerCPU * cpus())
-	s.arriving.Set(mostArriving)
+	s.arrived = make(chan struct{}, 1)
+	s.hands.idle = make(chan func())
 	s.monitor = health.New(health.Options{Log: s.log, OnChange: s.healthChanged, OnResult: s.checked})
 	g, err := s.prepare(cfg, time.Now())
 	if err != nil {
@@ -157,7 +160,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	spare.Now() // what the self-test has used
 	g := s.generation()
-	shut, err := s.openPlane(g.cfg.Workers)
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	shut, err := s.openPlane(g.cfg.Workers, fail)
 	if err != nil {
 		return err
 	}
@@ -188,8 +193,13 @@ func (s *Server) Run(ctx context.Context) error {
 	close(s.ready)
 	<-ctx.Done()
 	s.stop()
+	s.hands.end()
 	end()
-	return tasks.Wait()
+	err = tasks.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return errors.Join(cause, err)
+	}
+	return err
 }
 
 // tell calls onState; a reload that ends while the process stops has nothing to say.

@@ -15,9 +15,6 @@ var (
 	errPipe      error = syscall.EPIPE
 )
 
-// maxVector is how many slices Readv and Writev take at once.
-const maxVector = 8
-
 // Read reads from a descriptor that is non-blocking: read(2), without telling Go's scheduler, which saves it two
 // transitions of 30 to 60 ns together. That is sound only because the call never waits: on a blocking descriptor it would keep
 // the collector and every goroutine of the same P waiting with it. The errors are io.EOF at the end, syscall.EAGAIN when there is nothing,
@@ -30,31 +27,6 @@ func Read(fd int, p []byte) (int, error) {
 // there is no room at all.
 func Write(fd int, p []byte) (int, error) {
 	return transfer(syscall.SYS_WRITE, fd, unsafe.Pointer(unsafe.SliceData(p)), len(p), false)
-}
-
-// Readv is Read into several slices, filled in order: readv(2). It takes up to 8, and no more than that.
-func Readv(fd int, p ...[]byte) (int, error) {
-	v, n, size := vector(p)
-	return transfer(syscall.SYS_READV, fd, unsafe.Pointer(&v), n, size > 0)
-}
-
-// Writev is Write of several slices, in order: writev(2). It takes up to 8, and writes no more than those.
-func Writev(fd int, p ...[]byte) (int, error) {
-	v, n, _ := vector(p)
-	return transfer(syscall.SYS_WRITEV, fd, unsafe.Pointer(&v), n, false)
-}
-
-func vector(p [][]byte) (v [maxVector]syscall.Iovec, n, size int) {
-	for _, s := range p[:min(len(p), maxVector)] {
-		if len(s) == 0 {
-			continue
-		}
-		v[n].Base = unsafe.SliceData(s)
-		v[n].SetLen(len(s))
-		n++
-		size += len(s)
-	}
-	return v, n, size
 }
 
 // transfer does the system call; a result of 0 is the end where zeroIsEnd. The memory is alive and in place: the caller holds it, and nothing

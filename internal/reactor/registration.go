@@ -58,12 +58,23 @@ func (l *Loop) Add(fd int, key uint32) (Ref, error) {
 // (epoll(7)): one that was passed to another process, or that a child holds until it executes. A Ref that was
 // removed before, or after the loop has ended, is ignored. For the loop's goroutine, or before Run.
 func (l *Loop) Remove(r Ref) {
-	reg := l.lookup(r)
-	if reg == nil {
-		return
+	if reg := l.lookup(r); reg != nil {
+		// The only errors are for a descriptor that is not registered (any more): the caller closed it too early.
+		_, _, _ = syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(l.epoll), unix.EPOLL_CTL_DEL, uintptr(reg.fd), 0, 0, 0)
+		l.forget(r, reg)
 	}
-	// The only errors are for a descriptor that is not registered (any more): the caller closed it too early.
-	_, _, _ = syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(l.epoll), unix.EPOLL_CTL_DEL, uintptr(reg.fd), 0, 0, 0)
+}
+
+// Forget is Remove for a descriptor that its owner closes at once, and knows to be the only one of its socket: close(2) takes
+// it out of the epoll instance then (epoll(7)), which saves a system call for each connection that ends. Were
+// there a duplicate after all, its events would meet another generation, and be dropped.
+func (l *Loop) Forget(r Ref) {
+	if reg := l.lookup(r); reg != nil {
+		l.forget(r, reg)
+	}
+}
+
+func (l *Loop) forget(r Ref, reg *registration) {
 	reg.generation = 0
 	if !reg.queued {
 		l.retire(uint32(r), reg)

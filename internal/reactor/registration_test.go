@@ -404,17 +404,12 @@ func TestReadWrite(t *testing.T) {
 	check("read of nothing", n, err, 0, syscall.EAGAIN)
 	n, err = Read(a, nil)
 	check("read into nothing", n, err, 0, nil)
-	n, err = Readv(a)
-	check("vector read into nothing", n, err, 0, nil)
-	n, err = Writev(b, []byte("ab"), nil, []byte("c"), []byte("defg"))
-	check("vector write", n, err, 7, nil)
-	n, err = Readv(a, buf[:3], buf[3:3], buf[8:])
-	if check("vector read", n, err, 7, nil); string(buf[:3])+string(buf[8:12]) != "abcdefg" {
+	n, err = Write(b, []byte("abcdefg"))
+	check("write", n, err, 7, nil)
+	n, err = Read(a, buf)
+	if check("read", n, err, 7, nil); string(buf[:7]) != "abcdefg" {
 		t.Errorf("read %q", buf)
 	}
-	nine := slices.Repeat([][]byte{{'x'}}, maxVector+1)
-	n, err = Writev(b, nine...)
-	check("vector write of nine", n, err, maxVector, nil)
 	for err == nil {
 		n, err = Write(b, make([]byte, BufferSize))
 	}
@@ -426,8 +421,6 @@ func TestReadWrite(t *testing.T) {
 	check("read after unread data", n, err, 0, syscall.ECONNRESET)
 	n, err = Read(b, buf)
 	check("read of the end", n, err, 0, io.EOF)
-	n, err = Readv(b, buf)
-	check("vector read of the end", n, err, 0, io.EOF)
 	unix.Close(b)
 	n, err = Read(1<<20, buf)
 	check("read of what is closed", n, err, 0, syscall.EBADF)
@@ -439,9 +432,7 @@ func TestReadWriteDoNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		_, _ = Write(b, buf)
 		_, _ = Read(a, buf)
-		_, _ = Read(a, buf) // EAGAIN
-		_, _ = Writev(b, buf, buf)
-		_, _ = Readv(a, buf, buf, buf)
+		_, _ = Read(a, buf)     // EAGAIN
 		_, _ = Read(1<<20, buf) // EBADF
 	}); n != 0 {
 		t.Errorf("%v allocations", n)

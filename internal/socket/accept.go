@@ -56,7 +56,7 @@ func (p *Poller) Listener(ln *net.TCPListener, keepAlive net.KeepAliveConfig) (n
 // Accept waits in Go's own poller, as net.TCPListener does.
 func (l *listener) Accept() (net.Conn, error) {
 	var fd int
-	var peer unix.Sockaddr
+	var peer syscall.Sockaddr
 	var failed error
 	err := l.raw.Read(func(listening uintptr) bool {
 		fd, peer, failed = accept(int(listening))
@@ -76,10 +76,10 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// accept is accept4(2), repeated when it was interrupted, or when who is next has gone already (ECONNABORTED).
-func accept(listening int) (int, unix.Sockaddr, error) {
+// accept is accept4(2) (that of golang.org/x/sys asks each socket for its protocol as well), repeated when it was interrupted, or when who is next has gone already (ECONNABORTED).
+func accept(listening int) (int, syscall.Sockaddr, error) {
 	for {
-		fd, peer, err := unix.Accept4(listening, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, peer, err := syscall.Accept4(listening, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		if err != syscall.EINTR && err != syscall.ECONNABORTED {
 			return fd, peer, err
 		}
@@ -105,7 +105,7 @@ func (l *listener) failure(op string, err error) error {
 
 // localAddr is the address of this end of a connection.
 func localAddr(fd int) (netip.AddrPort, error) {
-	name, err := unix.Getsockname(fd)
+	name, err := syscall.Getsockname(fd)
 	if err != nil {
 		return netip.AddrPort{}, os.NewSyscallError("getsockname", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,21 +43,21 @@ func resolve(ctx context.Context, address string) ([]netip.AddrPort, error) {
 }
 
 // sockaddr is a as connect(2) wants it, and the family of its socket.
-func sockaddr(a netip.AddrPort) (unix.Sockaddr, int, error) {
+func sockaddr(a netip.AddrPort) (syscall.Sockaddr, int, error) {
 	if a.Addr().Is4() {
-		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, unix.AF_INET, nil
+		return &syscall.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, unix.AF_INET, nil
 	}
 	zone, err := zoneID(a.Addr().Zone())
-	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16(), ZoneId: zone}, unix.AF_INET6, err
+	return &syscall.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16(), ZoneId: zone}, unix.AF_INET6, err
 }
 
 // addrPort is the address that the kernel reports, an IPv4 one on an IPv6 socket as what it is. Anything else
 // than IP, which no socket here has, gives the zero AddrPort.
-func addrPort(sa unix.Sockaddr) netip.AddrPort {
+func addrPort(sa syscall.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
+	case *syscall.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
+	case *syscall.SockaddrInet6:
 		ip := netip.AddrFrom16(sa.Addr).Unmap()
 		if sa.ZoneId != 0 {
 			ip = ip.WithZone(zoneName(sa.ZoneId))

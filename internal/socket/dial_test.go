@@ -70,7 +70,7 @@ func full(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(fd) })
-	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0)); err != nil {
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0)); err != nil {
 		t.Fatal(err)
 	}
 	name, err := localAddr(fd)
@@ -187,10 +187,10 @@ func TestSpurious(t *testing.T) {
 	}
 	itself := &Conn{poller: p, fd: int32(fd)}
 	defer itself.Close()
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
-	own, err := unix.Getsockname(fd)
+	own, err := syscall.Getsockname(fd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,15 +232,15 @@ func TestAddresses(t *testing.T) {
 	tests := []struct {
 		name string
 		from netip.AddrPort
-		want unix.Sockaddr
+		want syscall.Sockaddr
 		back string
 	}{
-		{"IPv4", netip.MustParseAddrPort("192.0.2.1:80"), &unix.SockaddrInet4{Port: 80, Addr: [4]byte{192, 0, 2, 1}}, "192.0.2.1:80"},
-		{"IPv6", netip.MustParseAddrPort("[::1]:65535"), &unix.SockaddrInet6{Port: 65535, Addr: [16]byte{15: 1}}, "[::1]:65535"},
-		{"zone by name", netip.MustParseAddrPort("[fe80::1%lo]:1"), &unix.SockaddrInet6{Port: 1, ZoneId: 1, Addr: [16]byte{0: 0xfe, 1: 0x80, 15: 1}}, "[fe80::1%lo]:1"},
-		{"zone by number", netip.MustParseAddrPort("[fe80::1%1]:1"), &unix.SockaddrInet6{Port: 1, ZoneId: 1, Addr: [16]byte{0: 0xfe, 1: 0x80, 15: 1}}, "[fe80::1%lo]:1"},
-		{"zone without interface", netip.MustParseAddrPort("[fe80::1%99999]:1"), &unix.SockaddrInet6{Port: 1, ZoneId: 99999, Addr: [16]byte{0: 0xfe, 1: 0x80, 15: 1}}, "[fe80::1%99999]:1"},
-		{"mapped", netip.MustParseAddrPort("[::ffff:192.0.2.1]:80"), &unix.SockaddrInet6{Port: 80, Addr: [16]byte{10: 0xff, 11: 0xff, 12: 192, 14: 2, 15: 1}}, "192.0.2.1:80"},
+		{"IPv4", netip.MustParseAddrPort("192.0.2.1:80"), &syscall.SockaddrInet4{Port: 80, Addr: [4]byte{192, 0, 2, 1}}, "192.0.2.1:80"},
+		{"IPv6", netip.MustParseAddrPort("[::1]:65535"), &syscall.SockaddrInet6{Port: 65535, Addr: [16]byte{15: 1}}, "[::1]:65535"},
+		{"zone by name", netip.MustParseAddrPort("[fe80::1%lo]:1"), &syscall.SockaddrInet6{Port: 1, ZoneId: 1, Addr: [16]byte{0: 0xfe, 1: 0x80, 15: 1}}, "[fe80::1%lo]:1"},
+		{"zone by number", netip.MustParseAddrPort("[fe80::1%1]:1"), &syscall.SockaddrInet6{Port: 1, ZoneId: 1, Addr: [16]byte{0: 0xfe, 1: 0x80, 15: 1}}, "[fe80::1%lo]:1"},
+		{"zone without interface", netip.MustParseAddrPort("[fe80::1%99999]:1"), &syscall.SockaddrInet6{Port: 1, ZoneId: 99999, Addr: [16]byte{0: 0xfe, 1: 0x80, 15: 1}}, "[fe80::1%99999]:1"},
+		{"mapped", netip.MustParseAddrPort("[::ffff:192.0.2.1]:80"), &syscall.SockaddrInet6{Port: 80, Addr: [16]byte{10: 0xff, 11: 0xff, 12: 192, 14: 2, 15: 1}}, "192.0.2.1:80"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -256,16 +256,16 @@ func TestAddresses(t *testing.T) {
 			}
 		})
 	}
-	if got := addrPort(&unix.SockaddrUnix{Name: "x"}); got.IsValid() {
+	if got := addrPort(&syscall.SockaddrUnix{Name: "x"}); got.IsValid() {
 		t.Errorf("a Unix socket has the address %v", got)
 	}
 }
 
-func equal(a, b unix.Sockaddr) bool {
-	if a, ok := a.(*unix.SockaddrInet4); ok {
-		b, ok := b.(*unix.SockaddrInet4)
+func equal(a, b syscall.Sockaddr) bool {
+	if a, ok := a.(*syscall.SockaddrInet4); ok {
+		b, ok := b.(*syscall.SockaddrInet4)
 		return ok && a.Port == b.Port && a.Addr == b.Addr
 	}
-	x, y := a.(*unix.SockaddrInet6), b.(*unix.SockaddrInet6)
+	x, y := a.(*syscall.SockaddrInet6), b.(*syscall.SockaddrInet6)
 	return x.Port == y.Port && x.Addr == y.Addr && x.ZoneId == y.ZoneId
 }

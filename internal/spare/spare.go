@@ -19,11 +19,14 @@ import (
 )
 
 // It is worth a collection when, at the end of a second in which less than busy came, more than least and an eighth of what
-// lives could be given back. Each time it is done twice: at the first the collector's own buffers are in use.
+// lives could be given back. What was in use at the last collection counts as living, though some of it was of work that is done now: each
+// piece of work that came since the last return counts as trace. Each time it is done twice: at the first the collector's own
+// buffers are in use.
 const (
 	every = time.Second
 	busy  = 50
-	least = 1 << 20 // bytes
+	least = 1 << 20  // bytes
+	trace = 16 << 10 // bytes
 	times = 2
 )
 
@@ -33,6 +36,7 @@ func Return(ctx context.Context, came func() uint64) {
 	defer tick.Stop()
 	h := newHeap()
 	last, left := came(), 0
+	returned := last
 	for {
 		select {
 		case <-tick.C:
@@ -46,8 +50,8 @@ func Return(ctx context.Context, came func() uint64) {
 		case !quiet:
 			left = 0
 			continue
-		case left == 0 && h.spare() > least:
-			left = times
+		case left == 0 && h.spare()+int64(now-returned)*trace > least:
+			left, returned = times, now
 		}
 		if left > 0 {
 			left--

@@ -36,6 +36,7 @@ func TestReturnsWhenQuiet(t *testing.T) {
 	var came atomic.Uint64
 	ended := make(chan struct{})
 	go func() { defer close(ended); Return(ctx, came.Load) }()
+	came.Store(1 << 20) // a busy second, and then none
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for released() < before+size/2 {
@@ -50,6 +51,7 @@ func TestReturnsWhenQuiet(t *testing.T) {
 }
 
 func TestDoesNothingWhileBusy(t *testing.T) {
+	use() // so that there is something to give back
 	ctx, cancel := context.WithCancel(t.Context())
 	var calls atomic.Uint64
 	ended := make(chan struct{})

@@ -220,6 +220,9 @@ func (d *direction) count(n int) {
 	}
 	own.Add(uint64(n))
 	for _, t := range d.s.pair.Traffic {
+		if t == nil {
+			continue
+		}
 		if d.client {
 			t.In.Add(uint64(n))
 		} else {

@@ -26,7 +26,7 @@
 // at one event, ending.go how pairs end, loop.go how they come and go, overflow.go the only bytes that are held between
 // events. Copy (copy.go) relays with two goroutines a pair, on any system.
 //
-// Invariants: from Start on both sockets belong to the relay, which closes both exactly once; done is called exactly
+// Invariants: from Start on both sockets belong to the relay, which closes both exactly once; the owner is told exactly
 // once, after that, and never from inside Start; the first cause names the end, what follows from it does not. On a loop
 // no pair holds more than what one turn left over for a side that takes nothing, 70 KiB, and half a record; none has a turn
 // longer than its budget.

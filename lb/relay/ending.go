@@ -39,6 +39,14 @@ func (t *turn) alert(code record.AlertCode) {
 	}
 }
 
+// closeNotify is what a TLS client is told behind the last byte; nothing when it was told.
+func (t *turn) closeNotify(to *side) []byte {
+	if to != &t.pair.client || !t.pair.flags.has(encrypted) {
+		return nil
+	}
+	return t.pair.tls.AppendAlert(t.ciphers, t.sealed[:0], record.CloseNotify)
+}
+
 // close ends the pair from outside.
 func (t *turn) close() {
 	t.pair.cause(Closed)
@@ -49,14 +57,14 @@ func (t *turn) close() {
 // ended passes an end of file on: nothing comes from this side any more, and the other has linger from now on.
 func (t *turn) ended(from *side) bool {
 	p := t.pair
-	cause := ServerClosed
 	if from == &p.client {
-		cause = ClientClosed
+		p.cause(ClientClosed)
+		t.overflow.drop(&p.partial)
+	} else {
+		p.cause(ServerClosed)
 	}
-	p.cause(cause)
 	from.set(ended)
 	from.clear(readable)
-	t.overflow.drop(&p.partial) // of the client: of the server there is none
 	to := t.other(from)
 	if to.unsent != 0 {
 		return true // flush comes back to it
@@ -66,9 +74,13 @@ func (t *turn) ended(from *side) bool {
 
 // shut ends what is sent to a side: all of it is sent. When the other direction has ended before, that was the pair.
 func (t *turn) shut(to *side) bool {
-	p := t.pair
-	if to == &p.client {
-		t.alert(record.CloseNotify)
+	if notify := t.closeNotify(to); len(notify) > 0 {
+		if !t.send(to, notify) {
+			return false
+		}
+		if to.unsent != 0 {
+			return true // flush comes back to it, and closeNotify has no more to say
+		}
 	}
 	to.set(shut)
 	if t.other(to).flags.has(shut) {

@@ -64,6 +64,7 @@ func (l *loop) run(ctx context.Context) error {
 	defer cease()
 	defer context.AfterFunc(ctx, func() { l.Post(func() { l.endAll(); cease() }) })()
 	err := l.Loop.Run(serving, l)
+	l.endAll() // of a loop that has failed
 	l.finisher.stop()
 	<-finished
 	l.slots.Close()
@@ -73,13 +74,9 @@ func (l *loop) run(ctx context.Context) error {
 // endAll ends the pairs that are left, and lets no other begin.
 func (l *loop) endAll() {
 	l.closing = true
-	for _, chunk := range l.view {
-		for i := range chunk {
-			if s := &chunk[i]; s.slot != 0 {
-				t := l.turn(s.slot)
-				t.close()
-			}
-		}
+	for _, slot := range l.sessions.slots() {
+		t := l.turn(slot)
+		t.close()
 	}
 }
 
@@ -141,9 +138,10 @@ func (l *loop) refuse(a *arrival, r Result) {
 
 // finish tells the owner of a session how it ended, and takes its place back.
 func (l *loop) finish(place uint32, r Result) {
-	l.finisher.add(l.view[place/64][place%64].owner, r)
+	owner := l.view[place/64][place%64].owner
 	l.sessions.remove(place)
 	l.pairs.Add(-1)
+	l.finisher.add(owner, r)
 }
 
 // session is that of a pair.
@@ -181,7 +179,7 @@ func (l *loop) begin(slot uint32, p *pair, a *arrival) {
 	p.client.fd, p.server.fd = int32(a.client.fd), int32(a.server.fd)
 	p.client.heard, p.server.heard = now, now
 	p.client.timeout, p.server.timeout = ticksOf(a.pair.ClientTimeout), ticksOf(a.pair.ServerTimeout)
-	p.later = p.server.timeout
+	p.serverTimeout = p.server.timeout
 	if a.pair.ServerFirst > 0 {
 		p.server.timeout = ticksOf(a.pair.ServerFirst)
 	}
@@ -217,7 +215,7 @@ func (l *loop) over(slot uint32, r Result) {
 	p := l.slots.At(slot)
 	r.In, r.Out = p.in, p.out
 	for _, side := range []*side{&p.server, &p.client} {
-		l.Remove(side.ref)
+		l.Forget(side.ref)
 		syscall.Close(int(side.fd))
 		l.overflow.drop(&side.unsent)
 	}

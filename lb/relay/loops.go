@@ -38,10 +38,10 @@ func (ls *Loops) Close() {
 	}
 }
 
-// Run relays until ctx is done. Pairs on the loops that are left then end with Closed, and Run returns when done was called
-// for each. It is called once.
+// Run relays until ctx is done, or until a loop fails, which a sound system does not let happen. Pairs on the loops that are left
+// then end with Closed, and Run returns when the owner of each was told. It is called once.
 func (ls *Loops) Run(ctx context.Context) error {
-	var all errgroup.Group
+	all, ctx := errgroup.WithContext(ctx)
 	for _, l := range ls.loops {
 		all.Go(func() error { return l.run(ctx) })
 	}
@@ -57,9 +57,7 @@ func (ls *Loops) Start(p Pair, o Owner) Session {
 	}
 	l := ls.least()
 	l.pairs.Add(1)
-	s := session{owner: o, watch: p.Watch}
-	copy(s.traffic[:], p.Traffic)
-	ref := l.sessions.add(s)
+	ref := l.sessions.add(session{owner: o, watch: p.Watch, traffic: p.Traffic})
 	a := &arrival{ref: ref, pair: p, client: detach(p.Client), server: detach(p.Server)}
 	if !l.Post(func() { l.adopt(a) }) {
 		a.abandon()

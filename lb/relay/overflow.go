@@ -2,6 +2,8 @@
 
 package relay
 
+import "slices"
+
 // An overflow has what could not be sent, and records that are not complete: the only bytes of connections that are held
 // between turns. Its owner is one loop.
 type overflow struct {
@@ -30,23 +32,39 @@ const (
 // mostIdle is how many buffers of a class are kept for reuse until the next sweep, 1.5 MB of all classes.
 const mostIdle = 16
 
+// classOf is the class of the smallest buffers that n bytes fit into, and their size; classes when there is none.
+func classOf(n int) (class, size int) {
+	for size = smallest; size < n && class < classes; size *= 4 {
+		class++
+	}
+	return class, size
+}
+
 // keep holds a copy of b.
 func (o *overflow) keep(b []byte) buffer {
-	class, size := 0, smallest
-	for size < len(b) {
-		class, size = class+1, size*4
-	}
+	class, size := classOf(len(b))
 	var room []byte
-	if n := len(o.idle[class]); n > 0 {
+	switch {
+	case class == classes:
+		room = make([]byte, len(b))
+	case len(o.idle[class]) > 0:
+		n := len(o.idle[class])
 		room = o.idle[class][n-1]
 		o.idle[class] = o.idle[class][:n-1]
-	} else {
+	default:
 		room = make([]byte, size)
 	}
 	i := o.index()
 	o.held[i] = held{room: room, to: copy(room, b)}
 	o.used++
 	return i
+}
+
+// add holds b behind what a buffer holds.
+func (o *overflow) add(i *buffer, b []byte) {
+	old := *i
+	*i = o.keep(slices.Concat(o.bytes(old), b))
+	o.drop(&old)
 }
 
 // index is a free place of held.
@@ -87,11 +105,7 @@ func (o *overflow) drop(i *buffer) {
 	}
 	h := &o.held[*i]
 	clear(h.room[:h.to]) // another connection will have it
-	class, size := 0, smallest
-	for size < len(h.room) {
-		class, size = class+1, size*4
-	}
-	if len(o.idle[class]) < mostIdle {
+	if class, _ := classOf(len(h.room)); class < classes && len(o.idle[class]) < mostIdle {
 		o.idle[class] = append(o.idle[class], h.room)
 	}
 	*h = held{}

@@ -17,7 +17,7 @@ package relay
 //	      └────────┘ ─────▶ shut ─┼──▶ both shut: done
 //	                              └──▶ done
 //
-// Rules, each with its test in pair_test.go:
+// Rules, each with a test of its own in pair_test.go:
 //
 //   - A side's unsent bytes go first, and while it has some the other side is not read: so much is held, and no more.
 //   - An edge-triggered descriptor that was not read to its end stays readable, whatever comes first: room on the other
@@ -38,7 +38,7 @@ type pair struct {
 	tls            record.State // of the client, with encrypted
 	client, server side
 	in, out        uint64 // bytes that came from the client, from the server
-	later          ticks  // the server's timeout once it has said something
+	serverTimeout  ticks  // the server's once it has said something
 	timer          reactor.Timer
 	partial        buffer // the beginning of a record of the client
 	place          uint32 // of its session
@@ -91,6 +91,7 @@ const (
 	hungUp                     // an end of file, or an error, is behind what is to be read
 	ended                      // nothing comes any more
 	shut                       // nothing is sent to it any more
+	waiting                    // of the client: what is held of it has not been looked at
 )
 
 // The flags of a pair.
@@ -107,7 +108,7 @@ func (s *side) clear(x flags) { s.flags &^= x }
 
 // flows reports whether the direction from s has something to move, as far as is known.
 func (s *side) flows(to *side) bool {
-	return s.flags&(readable|ended) == readable && to.unsent == 0 && !to.flags.has(shut)
+	return s.flags&(readable|waiting) != 0 && !s.flags.has(ended) && to.unsent == 0 && !to.flags.has(shut)
 }
 
 // cause records why the pair ends; the first counts.

@@ -42,8 +42,8 @@ type Pair struct {
 	// turns it off, 0 leaves it. It may not keep p.
 	Watch func(p []byte) (timeout time.Duration, more bool)
 
-	// Traffic is counted into each of these while bytes move.
-	Traffic []*Traffic
+	// Traffic is counted into each of these that is set, while bytes move.
+	Traffic [2]*Traffic
 }
 
 // Traffic counts bytes; it may be read and added to from anywhere.

@@ -338,7 +338,7 @@ func testBytesBothWays(t *testing.T, start starter) {
 	for name, withTLS := range map[string]bool{"plain": false, "tls": true} {
 		t.Run(name, func(t *testing.T) {
 			var traffic Traffic
-			f := start(t, withTLS, func(p *Pair) { p.Traffic = []*Traffic{&traffic} })
+			f := start(t, withTLS, func(p *Pair) { p.Traffic = [2]*Traffic{&traffic} })
 			seed := uint64(time.Now().UnixNano())
 			t.Logf("seed %d", seed)
 			up, down := random(seed, 3<<20), random(seed+1, 2<<20)

@@ -67,6 +67,21 @@ func (t *sessions) view() []*[64]session {
 	return t.chunks
 }
 
+// slots are those of all pairs.
+func (t *sessions) slots() []uint32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []uint32
+	for _, chunk := range t.chunks {
+		for i := range chunk {
+			if slot := chunk[i].slot; slot != 0 {
+				list = append(list, slot)
+			}
+		}
+	}
+	return list
+}
+
 // remove takes a place back. With the last one all memory goes.
 func (t *sessions) remove(place uint32) {
 	t.mu.Lock()
