@@ -33,10 +33,17 @@ func TestReturnsWhenQuiet(t *testing.T) {
 	before := released()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	var came atomic.Uint64
+	var calls atomic.Uint64
 	ended := make(chan struct{})
-	go func() { defer close(ended); Return(ctx, came.Load) }()
-	came.Store(1 << 20) // a busy second, and then none
+	go func() {
+		defer close(ended)
+		Return(ctx, func() uint64 { // a busy second, and then none
+			if calls.Add(1) == 1 {
+				return 0
+			}
+			return 1 << 20
+		})
+	}()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for released() < before+size/2 {
