@@ -111,18 +111,6 @@ func (c *conn) serve(ctx context.Context) {
 	c.handOff()
 }
 
-// arrives counts a connection among those with a goroutine until the function that it returns is called.
-func (s *Server) arrives() (done func()) {
-	s.arriving.Add(1)
-	return func() {
-		s.arriving.Add(-1)
-		select {
-		case s.arrived <- struct{}{}:
-		default:
-		}
-	}
-}
-
 // deadline is until when the client must have completed CONNECT (HAProxy: timeout client-hs).
 func (c *conn) deadline() time.Time { return c.since().Add(c.f.timeout) }
 

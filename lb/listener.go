@@ -74,8 +74,11 @@ func (s *Server) accept(ctx context.Context, p *port) {
 			slot.Release()
 			return
 		}
-		s.pace(ctx)
-		s.take(p, raw, slot)
+		done := s.arrives(ctx)
+		if done == nil { // the port closes: the client is the last that it let in
+			done = func() {}
+		}
+		s.take(p, raw, slot, done)
 	}
 }
 
@@ -140,11 +143,10 @@ func (p *port) follow(d *door) {
 // take begins the life of one connection, in a goroutine that stop waits for. The generation is the one of now,
 // which may be newer than the one that waited for the connection; a reload removes a listener only after its port is
 // closed, so there always is a frontend.
-func (s *Server) take(p *port, raw net.Conn, slot *limit.Gate) {
+func (s *Server) take(p *port, raw net.Conn, slot *limit.Gate, done func()) {
 	c := s.newConn(s.generation().byKey[p.key], raw, slot)
 	ctx, cancel := context.WithCancel(context.Background())
 	c.register(s.lastID.Add(1), cancel)
-	done := s.arrives()
 	s.hands.do(func() { defer done(); c.serve(ctx) })
 }
 

@@ -22,8 +22,8 @@ func (s *Server) openPlane(workers int, failed func(error)) (shut func(), err er
 	if workers == 0 {
 		workers = cpus()
 	}
-	if most := workers + cpus(); runtime.GOMAXPROCS(0) < most {
-		runtime.GOMAXPROCS(most) // a loop that waits a moment for its next event keeps its P: handshakes have their own
+	if most := workers + (cpus()+1)/2; runtime.GOMAXPROCS(0) < most {
+		runtime.GOMAXPROCS(most) // a loop that waits a moment for its next event keeps its P: handshakes have their own. With more, they are woken for nothing.
 	}
 	if s.sockets, err = socket.Open(); err != nil {
 		return nil, fmt.Errorf("open the poller of new connections: %w", err)
@@ -53,31 +53,23 @@ func keepAlive() net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: 5 * time.Minute, Interval: 30 * time.Second, Count: 4}
 }
 
-// mostArriving is how many connections have a goroutine at once while the CPUs are busy with their handshakes: such a goroutine
-// needs 30 KB, of which the runtime never gives 480 B back, and more of them would only take longer each. Newcomers wait in the
-// kernel's queue meanwhile. While a CPU has time, because clients are slow or far away, everybody is let in.
-const mostArriving = 128
+// arrivingPerCPU is how many connections may have a goroutine at once, for each CPU: one with a handshake on its stack needs 30 KB,
+// of which the runtime never gives 480 B back, and more of them would only take longer each. The others wait in the kernel's queue.
+const arrivingPerCPU = 64
 
-// paceStep is how long the wait for one to be done may take before the CPUs are looked at again.
-const paceStep = 10 * time.Millisecond
+// patience is how long a connection counts among those: who takes longer is slow, far away, or waits on purpose, and must not
+// keep others out. So at least 640 a second are let in for each CPU, whatever those before them do; it can serve a thousand.
+const patience = 100 * time.Millisecond
 
-// pace waits while there are more connections on their way to a server than help.
-func (s *Server) pace(ctx context.Context) {
-	var step *time.Timer
-	for s.arriving.Load() >= mostArriving && s.computing.Full() {
-		if step == nil {
-			step = time.NewTimer(paceStep)
-			defer step.Stop()
-		} else {
-			step.Reset(paceStep)
-		}
-		select {
-		case <-s.arrived:
-		case <-step.C:
-		case <-ctx.Done():
-			return
-		}
+// arrives waits until a connection may have a goroutine. It counts until done is called, or for as long as patience; nil: ctx was done.
+func (s *Server) arrives(ctx context.Context) (done func()) {
+	if s.arriving.Acquire(ctx) != nil {
+		return nil
 	}
+	var once sync.Once
+	leave := func() { once.Do(s.arriving.Release) }
+	slow := time.AfterFunc(patience, leave)
+	return func() { slow.Stop(); leave() }
 }
 
 // hands are goroutines that serve one connection after the other, and end when there is none for a while: a handshake wants a

@@ -58,9 +58,8 @@ type Server struct {
 	started    time.Time
 
 	current     atomic.Pointer[generation]
-	descriptors limit.Gate    // two for each connection
-	arriving    atomic.Int64  // connections that have a goroutine
-	arrived     chan struct{} // one of them has none any more; for pace
+	descriptors limit.Gate // two for each connection
+	arriving    limit.Gate // connections that have a goroutine, and are not slow
 	hands       hands
 	computing   limit.Gate // handshakes
 	tickets     handshake.Tickets
@@ -116,7 +115,7 @@ func New(o Options) (*Server, error) {
 		s.onState = func(State) {}
 	}
 	s.computing.Set(handshake.PerCPU * cpus())
-	s.arrived = make(chan struct{}, 1)
+	s.arriving.Set(arrivingPerCPU * cpus())
 	s.hands.idle = make(chan func())
 	s.monitor = health.New(health.Options{Log: s.log, OnChange: s.healthChanged, OnResult: s.checked})
 	g, err := s.prepare(cfg, time.Now())
