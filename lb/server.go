@@ -152,7 +152,8 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Run serves until ctx is done. Then it stops gracefully: it accepts nobody, lets sessions end by themselves for half
 // of shutdown_timeout, ends those that are left in turn over the other half, so that their
 // devices do not come back to the next load balancer all at once, and returns when everything is closed.
-// It fails only when a listener cannot be opened, or the process has no descriptors to speak of. It is called once.
+// It fails when the self-test of TLS does, when a listener or the event loops cannot be opened, when the process has no
+// descriptors to speak of, or when an event loop ends. It raises GOMAXPROCS where the loops need it. It is called once.
 func (s *Server) Run(ctx context.Context) error {
 	if err := handshake.SelfTest(ctx); err != nil {
 		return err
