@@ -54,7 +54,7 @@ var packages = map[string]row{
 	"certs":             {layer: leaf},
 	"certs/devca":       {layer: leaf},
 	"internal/leaktest": {layer: leaf},
-	"internal/peertest": {layer: leaf},
+	"internal/peertest": {layer: leaf, modules: "golang.org/x/sys"},
 	"internal/redact":   {layer: leaf},
 	"internal/listen":   {layer: leaf, modules: "github.com/pires/go-proxyproto golang.org/x/sys"},
 	"internal/slab":     {layer: leaf, modules: "golang.org/x/sys"},

@@ -53,6 +53,7 @@ var system = map[string]string{
 	"cmd/mqttlb":                  "systemd wants CLOCK_MONOTONIC, which package time keeps to itself",
 	"health":                      "a probe that answers SYN/ACK with RST needs options that net does not set",
 	"internal/listen":             "SO_REUSEPORT",
+	"internal/peertest":           "a socket that holds a port and does not listen",
 	"internal/reactor":            "epoll, and system calls that cannot block without telling the scheduler",
 	"internal/slab":               "memory that the collector does not know",
 	"internal/socket":             "descriptors that can be taken out of a connection",

@@ -15,6 +15,7 @@ import (
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/mqttlb/mqttlb/internal/leaktest"
+	"github.com/mqttlb/mqttlb/internal/peertest"
 	"github.com/pires/go-proxyproto"
 )
 
@@ -105,7 +106,7 @@ func TestProbeMQTTBehaviours(t *testing.T) {
 		})
 	}
 	t.Run("is not there", func(t *testing.T) {
-		got := probe(Target{Address: deadAddress(t), Check: Check{Type: MQTT, Timeout: patient}})
+		got := probe(Target{Address: peertest.Nobody(t), Check: Check{Type: MQTT, Timeout: patient}})
 		wantResult(t, got, Refused, "connection refused")
 	})
 }

@@ -53,14 +53,6 @@ func serve(t *testing.T, l net.Listener, script func(net.Conn)) {
 	})
 }
 
-// deadAddress returns an address at which nobody listens.
-func deadAddress(t *testing.T) string {
-	t.Helper()
-	l := listen(t, "127.0.0.1")
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // probe runs one check of target with the Monitor's own probe, under its timeout.
 func probe(target Target) Result {
 	m := New(Options{})

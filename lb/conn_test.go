@@ -14,6 +14,7 @@ import (
 
 	"github.com/mqttlb/mqttlb/certs/devca"
 	"github.com/mqttlb/mqttlb/internal/leaktest"
+	"github.com/mqttlb/mqttlb/internal/peertest"
 	"github.com/mqttlb/mqttlb/lb"
 )
 
@@ -32,10 +33,19 @@ backends:
 }
 
 func servers(nodes ...*node) string {
+	addresses := make([]string, len(nodes))
+	for i, n := range nodes {
+		addresses[i] = n.addr()
+	}
+	return list(addresses...)
+}
+
+// list writes the servers n1, n2, … of a backend.
+func list(addresses ...string) string {
 	var b strings.Builder
 	b.WriteString("    servers:\n")
-	for i, n := range nodes {
-		fmt.Fprintf(&b, "      - {name: n%d, address: %q}\n", i+1, n.addr())
+	for i, address := range addresses {
+		fmt.Fprintf(&b, "      - {name: n%d, address: %q}\n", i+1, address)
 	}
 	return b.String()
 }
@@ -207,11 +217,9 @@ func TestSourceBalancingKeepsClients(t *testing.T) {
 
 func TestRetriesOnOtherServers(t *testing.T) {
 	leaktest.Check(t)
-	dead := newNode(t, "", false)
-	dead.stop()
 	alive := newNode(t, "", false)
 	r := newRig(t)
-	r.run(config("    balance: roundrobin\n    check: {type: none}\n" + servers(dead, alive)))
+	r.run(config("    balance: roundrobin\n    check: {type: none}\n" + list(peertest.Nobody(t), alive.addr())))
 	for range 6 {
 		c := r.dial("mqtt")
 		send(t, c, connectPacket)
@@ -225,16 +233,15 @@ func TestRetriesOnOtherServers(t *testing.T) {
 
 func TestNobodyToServe(t *testing.T) {
 	leaktest.Check(t)
-	dead := newNode(t, "", false)
-	dead.stop()
 	r := newRig(t)
-	r.run(config("    check: {type: none}\n" + servers(dead)))
+	dead := list(peertest.Nobody(t))
+	r.run(config("    check: {type: none}\n" + dead))
 	c := r.dial("mqtt")
 	send(t, c, connectPacket)
 	expectEnd(t, c)
 	eventually(t, "a failed dial", func() bool { return r.ended("mqtt", lb.DialFailed) == 1 })
 
-	r.write(config(quickChecks + servers(dead)))
+	r.write(config(quickChecks + dead))
 	eventually(t, "the server down", func() bool { return r.server("n1").State == "down" })
 	if why := r.Unready(); len(why) != 1 || !strings.Contains(why[0], "backend nodes has no usable server") {
 		t.Errorf("unready because of %q", why)

@@ -1,4 +1,5 @@
-// Package peertest lets tests run the programs of others: brokers, clients and tools that we must agree with.
+// Package peertest lets tests run the programs of others: brokers, clients and tools that we must agree with; and
+// gives them the address of nobody, for the peer that is not there.
 //
 //	sub := peertest.Path(t, "mosquitto_sub", "mosquitto-clients")
 //	broker := peertest.StartMosquitto(t, true)

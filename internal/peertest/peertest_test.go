@@ -1,10 +1,12 @@
 package peertest
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"testing"
 
 	"github.com/mqttlb/mqttlb/internal/leaktest"
@@ -75,5 +77,16 @@ func TestMosquitto(t *testing.T) {
 			t.Fatal("it answers after its end")
 		}
 		m.Start()
+	}
+}
+
+func TestNobody(t *testing.T) {
+	leaktest.Check(t)
+	address := Nobody(t)
+	if c, err := net.Dial("tcp", address); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("connected to nobody: %v, %v", c, err)
+	}
+	if ln, err := net.Listen("tcp", address); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("somebody listens: %v, %v", ln, err)
 	}
 }

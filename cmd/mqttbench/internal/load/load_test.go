@@ -18,6 +18,7 @@ import (
 	"github.com/mqttlb/mqttlb/certs/devca"
 	"github.com/mqttlb/mqttlb/cmd/mqttbench/internal/node"
 	"github.com/mqttlb/mqttlb/internal/leaktest"
+	"github.com/mqttlb/mqttlb/internal/peertest"
 )
 
 // startNode runs a stand-in node until the test ends.
@@ -169,12 +170,7 @@ func scenario(t *testing.T, p Plan, stages string) {
 // TestFailures: what goes wrong is said, and leaves nothing behind.
 func TestFailures(t *testing.T) {
 	leaktest.Check(t)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := ln.Addr().String()
-	ln.Close()
+	closed := peertest.Nobody(t)
 	base := Plan{TLS: Plain, Connections: 20, Duration: time.Minute}
 	for _, scenario := range []string{Idle, Connect, Echo, Fanout, Bulk} {
 		p := base

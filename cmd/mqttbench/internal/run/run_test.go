@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/mqttlb/mqttlb/cmd/mqttbench/internal/node"
 	"github.com/mqttlb/mqttlb/cmd/mqttbench/internal/report"
 	"github.com/mqttlb/mqttlb/internal/leaktest"
+	"github.com/mqttlb/mqttlb/internal/peertest"
 )
 
 // asWorker makes the test's binary a worker process.
@@ -100,12 +100,7 @@ func TestRun(t *testing.T) {
 func TestFailures(t *testing.T) {
 	leaktest.Check(t)
 	target := startNode(t)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := ln.Addr().String()
-	ln.Close()
+	closed := peertest.Nobody(t)
 	good := load.Plan{Scenario: load.Echo, Target: target, TLS: load.Plain, Connections: 6, Duration: time.Second}
 	refused := good
 	refused.Target = closed
