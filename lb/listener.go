@@ -74,11 +74,11 @@ func (s *Server) accept(ctx context.Context, p *port) {
 			slot.Release()
 			return
 		}
-		done := s.arrives(ctx)
-		if done == nil { // the port closes: the client is the last that it let in
-			done = func() {}
+		newcomer, err := s.arrivals.Enter(ctx)
+		if err != nil { // the port closes: the client is the last that it let in
+			newcomer = new(limit.Newcomer)
 		}
-		s.take(p, raw, slot, done)
+		s.take(p, raw, slot, newcomer)
 	}
 }
 
@@ -143,11 +143,11 @@ func (p *port) follow(d *door) {
 // take begins the life of one connection, in a goroutine that stop waits for. The generation is the one of now,
 // which may be newer than the one that waited for the connection; a reload removes a listener only after its port is
 // closed, so there always is a frontend.
-func (s *Server) take(p *port, raw net.Conn, slot *limit.Gate, done func()) {
+func (s *Server) take(p *port, raw net.Conn, slot *limit.Gate, newcomer *limit.Newcomer) {
 	c := s.newConn(s.generation().byKey[p.key], raw, slot)
 	ctx, cancel := context.WithCancel(context.Background())
 	c.register(s.lastID.Add(1), cancel)
-	s.hands.do(func() { defer done(); c.serve(ctx) })
+	s.hands.do(func() { defer newcomer.Leave(); c.serve(ctx) })
 }
 
 // acceptFailed notes that the listener accepts nobody for the moment, which /readyz tells, and logs the first failure of

@@ -63,13 +63,16 @@ func (l *liveSet) remove(c *conn) {
 	k := l.chunks[at]
 	k.used &^= 1 << (c.place % 64)
 	l.first = min(l.first, at)
-	if k.used == 0 {
+	if k.used == 0 && at > 0 { // the first is kept: few come and go
 		l.chunks[at] = nil
 	}
 	if l.used--; l.used > 0 {
 		return
 	}
-	l.chunks, l.first = nil, 0
+	l.first = 0
+	if len(l.chunks) > 1 {
+		l.chunks = []*chunk{l.chunks[0]}
+	}
 	if l.empty != nil {
 		close(l.empty)
 		l.empty = nil

@@ -19,7 +19,7 @@ func TestLiveSetUsesConnsAgain(t *testing.T) {
 	}
 	c.reset()
 	s.live.remove(c)
-	if s.live.count() != 0 || s.live.chunks != nil {
+	if s.live.count() != 0 || len(s.live.chunks) != 1 {
 		t.Errorf("%d connections are left, in %d chunks", s.live.count(), len(s.live.chunks))
 	}
 
@@ -58,4 +58,23 @@ func TestLiveSetFillsGaps(t *testing.T) {
 	if l.chunks[1] != nil {
 		t.Error("a chunk that nobody uses is kept")
 	}
+	for _, h := range l.everyone() {
+		l.remove(h)
+	}
+	if len(l.chunks) != 1 || cap(l.chunks) != 1 || l.used != 0 {
+		t.Errorf("of nothing %d chunks are left", len(l.chunks))
+	}
+}
+
+// everyone is each conn that is given.
+func (l *liveSet) everyone() []*conn {
+	var list []*conn
+	for _, k := range l.chunks {
+		for i := range 64 {
+			if k != nil && k.used>>i&1 == 1 {
+				list = append(list, &k.conns[i])
+			}
+		}
+	}
+	return list
 }

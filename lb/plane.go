@@ -61,17 +61,6 @@ const arrivingPerCPU = 64
 // keep others out. So at least 640 a second are let in for each CPU, whatever those before them do; it can serve a thousand.
 const patience = 100 * time.Millisecond
 
-// arrives waits until a connection may have a goroutine. It counts until done is called, or for as long as patience; nil: ctx was done.
-func (s *Server) arrives(ctx context.Context) (done func()) {
-	if s.arriving.Acquire(ctx) != nil {
-		return nil
-	}
-	var once sync.Once
-	leave := func() { once.Do(s.arriving.Release) }
-	slow := time.AfterFunc(patience, leave)
-	return func() { slow.Stop(); leave() }
-}
-
 // hands are goroutines that serve one connection after the other, and end when there is none for a while: a handshake wants a
 // stack of 16 KiB, and to grow a new one to that takes a thirtieth of the handshake's time.
 type hands struct {

@@ -58,8 +58,8 @@ type Server struct {
 	started    time.Time
 
 	current     atomic.Pointer[generation]
-	descriptors limit.Gate // two for each connection
-	arriving    limit.Gate // connections that have a goroutine, and are not slow
+	descriptors limit.Gate     // two for each connection
+	arrivals    limit.Arrivals // connections that have a goroutine, and are not slow
 	hands       hands
 	computing   limit.Gate // handshakes
 	tickets     handshake.Tickets
@@ -115,7 +115,7 @@ func New(o Options) (*Server, error) {
 		s.onState = func(State) {}
 	}
 	s.computing.Set(handshake.PerCPU * cpus())
-	s.arriving.Set(arrivingPerCPU * cpus())
+	s.arrivals.Limit, s.arrivals.Patience = arrivingPerCPU*cpus(), patience
 	s.hands.idle = make(chan func())
 	s.monitor = health.New(health.Options{Log: s.log, OnChange: s.healthChanged, OnResult: s.checked})
 	g, err := s.prepare(cfg, time.Now())

@@ -30,11 +30,7 @@ func (t *sessions) add(s session) (ref uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.free) == 0 {
-		base := uint32(len(t.chunks)) * 64
-		t.chunks = append(t.chunks, new([64]session))
-		for i := range uint32(64) {
-			t.free = append(t.free, base+63-i)
-		}
+		t.grow()
 	}
 	place := t.free[len(t.free)-1]
 	t.free = t.free[:len(t.free)-1]
@@ -44,6 +40,15 @@ func (t *sessions) add(s session) (ref uint64) {
 	s.use = t.uses
 	t.chunks[place/64][place%64] = s
 	return uint64(s.use)<<32 | uint64(place)
+}
+
+// grow adds a chunk, and its places to the free ones. The caller holds mu.
+func (t *sessions) grow() {
+	base := uint32(len(t.chunks)) * 64
+	t.chunks = append(t.chunks, new([64]session))
+	for i := range uint32(64) {
+		t.free = append(t.free, base+63-i)
+	}
 }
 
 // find returns a session by its reference; nil when it has ended.
@@ -82,13 +87,14 @@ func (t *sessions) slots() []uint32 {
 	return list
 }
 
-// remove takes a place back. With the last one all memory goes.
+// remove takes a place back. With the last one all memory goes, but for that of the first few who come next.
 func (t *sessions) remove(place uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.chunks[place/64][place%64] = session{}
 	t.free = append(t.free, place)
-	if len(t.free) == 64*len(t.chunks) {
+	if len(t.free) == 64*len(t.chunks) && len(t.chunks) > 1 {
 		t.chunks, t.free = nil, nil
+		t.grow()
 	}
 }
