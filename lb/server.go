@@ -187,6 +187,7 @@ func (s *Server) Run(ctx context.Context) error {
 	tasks.Go(func() error { s.watchExpiry(background); return nil })
 	tasks.Go(func() error { s.rotateTickets(background); return nil })
 	tasks.Go(func() error { spare.Return(background, s.lastID.Load); return nil })
+	tasks.Go(func() error { spare.Pace(background); return nil })
 
 	s.log.Info("serving", "config", s.path, "listeners", s.addresses(), "most_connections", sessionLimit(g.cfg))
 	s.tell(Serving)

@@ -66,8 +66,25 @@ func (c *Cache) cipher(s *State, d *direction) *entry {
 	return &c.entries[i]
 }
 
+// Adopt takes over the ciphers that s was used with in another Cache, so that its keys need not be derived again; from may be nil.
+func (c *Cache) Adopt(s *State, from *Cache) {
+	for _, d := range [...]*direction{&s.in, &s.out} {
+		e := from.find(d)
+		d.cached = 0
+		if e == nil {
+			continue
+		}
+		i := c.place()
+		c.entries[i] = *e
+		d.cached = uint32(i) + 1
+	}
+}
+
 // find returns the entry that a direction's hint leads to, if it is of its key.
 func (c *Cache) find(d *direction) *entry {
+	if c == nil {
+		return nil
+	}
 	i := int(d.cached) - 1
 	if uint(i) >= uint(len(c.entries)) {
 		return nil

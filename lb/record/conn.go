@@ -281,19 +281,27 @@ func (c *Conn) wipe() {
 	c.ciphers = nil
 }
 
-// Detach ends the Conn without a word and gives away what it has; it keeps nothing. raw was read and not opened, plain was opened and
-// not read yet: plain comes first. No Read or Write may be in flight; later ones fail with net.ErrClosed.
-func (c *Conn) Detach() (under net.Conn, s State, raw, plain []byte) {
+// A Rest is what there is to go on with where a Conn was.
+type Rest struct {
+	Under   net.Conn
+	State   State
+	Ciphers *Cache // that State was used with (Cache.Adopt); nil: none
+	Raw     []byte // read and not opened
+	Plain   []byte // opened and not read yet: it comes before what is in Raw
+}
+
+// Detach ends the Conn without a word and gives away what it has; it keeps nothing. No Read or Write may be in flight; later ones
+// fail with net.ErrClosed.
+func (c *Conn) Detach() Rest {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s, raw, plain = c.state, c.raw, c.plain
-	s.forget()
+	r := Rest{Under: c.under, State: c.state, Ciphers: c.ciphers, Raw: c.raw, Plain: c.plain}
 	c.wipe()
 	c.closed, c.ended, c.readErr = true, net.ErrClosed, net.ErrClosed
 	c.buf, c.raw, c.plain, c.out = nil, nil, nil, nil
-	return c.under, s, raw, plain
+	return r
 }

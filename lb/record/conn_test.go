@@ -290,15 +290,28 @@ func TestDetach(t *testing.T) {
 		if _, err := c.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
-		under, s, raw, plain := c.Detach()
-		if under != near || string(plain) != "rst" || c.buf != nil || c.out != nil || c.raw != nil || c.plain != nil || c.state != (State{}) || s.in.cached != 0 || s.out.cached != 0 {
-			t.Errorf("%v, %q", under, plain)
+		r := c.Detach()
+		under, s, raw := r.Under, r.State, r.Raw
+		if under != near || string(r.Plain) != "rst" || c.buf != nil || c.out != nil || c.raw != nil || c.plain != nil || c.state != (State{}) || c.ciphers != nil {
+			t.Errorf("%v, %q", under, r.Plain)
+		}
+		cache := NewCache(8)
+		other := s
+		cache.Adopt(&other, nil)
+		if other.in.cached != 0 || other.out.cached != 0 || len(cache.entries) != 0 {
+			t.Errorf("from no cache, %d ciphers were taken over", len(cache.entries))
+		}
+		cache.Adopt(&s, r.Ciphers)
+		for way, d := range map[string]*direction{"in": &s.in, "out": &s.out} {
+			if e := cache.find(d); e == nil || e.aead != r.Ciphers.entries[d.cached-1].aead {
+				t.Errorf("the cipher of %s was not taken over", way)
+			}
 		}
 		rest := make([]byte, len(second)+len(third))
 		if _, err := io.ReadFull(under, rest[copy(rest, raw):]); err != nil {
 			t.Fatal(err)
 		}
-		o, err := s.Open(NewCache(1), rest)
+		o, err := s.Open(cache, rest)
 		if err != nil || string(o.Data) != "second" || o.Used != len(second) {
 			t.Errorf("%q, %v, %d bytes", o.Data, err, o.Used)
 		}

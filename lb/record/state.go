@@ -136,9 +136,6 @@ func Size(buf []byte) int {
 	return HeaderSize + int(binary.BigEndian.Uint16(buf[3:]))
 }
 
-// forget lets both directions find their ciphers anew: in another Cache, the hints lead nowhere.
-func (s *State) forget() { s.in.cached, s.out.cached = 0, 0 }
-
 // nonceOf puts the nonce of a record into c. number is its sequence number (RFC 8446, section 5.3; RFC 7905, section 2), or with
 // AES-GCM in TLS 1.2 what the record carries (RFC 5288, section 3): there the last eight bytes of iv are 0, and what the
 // exclusive or makes is salt and number one after the other.

@@ -20,9 +20,10 @@ type endpoint struct {
 	fd    int // non-blocking; -1: the connection was closed before
 	err   error
 	tls   bool
-	state record.State // with tls
-	raw   []byte       // read from the socket, and not opened yet
-	plain []byte       // opened, and not passed on yet
+	state record.State  // with tls
+	cache *record.Cache // of state
+	raw   []byte        // read from the socket, and not opened yet
+	plain []byte        // opened, and not passed on yet
 }
 
 // detachable reports whether detach works for c.
@@ -42,10 +43,10 @@ func detachable(c net.Conn) bool {
 func detach(c net.Conn) endpoint {
 	switch c := c.(type) {
 	case *record.Conn:
-		under, state, raw, plain := c.Detach()
-		e := detach(under)
-		e.tls, e.state = true, state
-		e.raw, e.plain = slices.Concat(raw, e.plain), plain
+		r := c.Detach()
+		e := detach(r.Under)
+		e.tls, e.state, e.cache = true, r.State, r.Ciphers
+		e.raw, e.plain = slices.Concat(r.Raw, e.plain), r.Plain
 		return e
 	case prefixed:
 		under, rest := c.Under()

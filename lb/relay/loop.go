@@ -176,6 +176,7 @@ func (l *loop) begin(slot uint32, p *pair, a *arrival) {
 	now := l.now()
 	p.tls = a.client.state
 	a.client.state.Wipe()
+	l.ciphers.Adopt(&p.tls, a.client.cache)
 	p.client.fd, p.server.fd = int32(a.client.fd), int32(a.server.fd)
 	p.client.heard, p.server.heard = now, now
 	p.client.timeout, p.server.timeout = ticksOf(a.pair.ClientTimeout), ticksOf(a.pair.ServerTimeout)
