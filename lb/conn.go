@@ -18,26 +18,25 @@ import (
 // A conn is one connection of a client. Until hand-off it belongs to the goroutine in serve; after it, only handles
 // and Relayed touch it. What is needed before hand-off alone is in its arrival: a million of them live for days.
 type conn struct {
-	place uint32        // in the liveSet, whose memory it is
-	id    atomic.Uint64 // 0: it has ended, or does not begin yet. Set with mu held.
+	place   uint32        // in the liveSet, whose memory it is
+	closing bool          // guarded by mu
+	cause   Reason        // why it was closed; guarded by mu
+	id      atomic.Uint64 // 0: it has ended, or does not begin yet. Set with mu held.
 
 	*arrival // nil from hand-off on, and guarded by mu for who is not serve
 
 	s      *Server
-	f      *frontend       // of the generation that was current at accept
-	slot   *limit.Gate     // whose place it holds
-	came   time.Duration   // after the server was started
-	source netip.AddrPort  // the client: the other end of the socket, or who a trusted proxy says it is
-	proxy  *netip.AddrPort // the other end of the socket where that is another
-	mqtt   mqttClient
+	f      *frontend              // of the generation that was current at accept
+	slot   *limit.Gate            // whose place it holds
+	came   time.Duration          // after the server was started
+	source netip.AddrPort         // the client: the other end of the socket, or who a trusted proxy says it is
+	proxy  *netip.AddrPort        // the other end of the socket where that is another
+	client string                 // the client identifier; "" where there is none, or no MQTT
 	sent   uint64                 // bytes that the server had before hand-off
-	pool   *pool                  // of the generation that was current when a server was picked
 	member atomic.Pointer[member] // from the first pick on; whose session it is
 
 	mu      sync.Mutex    // guards the fields below
 	session relay.Session // from hand-off on
-	closing bool
-	cause   Reason // why it was closed
 }
 
 // An arrival is what a connection has on its way to a server, in the hands of serve.
@@ -51,6 +50,8 @@ type arrival struct {
 	arrived netip.AddrPort // the address that the client connected to
 	header  listen.Header  // of accept_proxy
 	tls     *tls.ConnectionState
+	mqtt    mqttClient
+	pool    *pool  // of the generation that was current when a server was picked
 	first   []byte // what of the client's bytes was read already, and goes to the server first
 
 	attempt context.CancelFunc // ends the attempt to reach a server; nil when there is none. Guarded by mu, as what follows.
@@ -87,9 +88,9 @@ func (c *conn) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.id.Store(0)
-	c.arrival, c.s, c.f, c.slot, c.pool, c.proxy = nil, nil, nil, nil, nil, nil
+	c.arrival, c.s, c.f, c.slot, c.proxy = nil, nil, nil, nil, nil
 	c.session = relay.Session{}
-	c.came, c.sent, c.source, c.mqtt = 0, 0, netip.AddrPort{}, mqttClient{}
+	c.came, c.sent, c.source, c.client = 0, 0, netip.AddrPort{}, ""
 	c.closing, c.cause = false, 0
 	c.member.Store(nil)
 }

@@ -15,7 +15,8 @@ import (
 func (c *conn) connect(ctx context.Context) error {
 	var tried []*member
 	var last error
-	for reached := 0; reached <= c.currentPool().cfg.Retries; {
+	c.pool = c.currentPool()
+	for reached := 0; reached <= c.pool.cfg.Retries; {
 		i, ok := c.pick(&tried)
 		if !ok {
 			break
@@ -43,15 +44,16 @@ func (c *conn) connect(ctx context.Context) error {
 
 // currentPool is the backend as it is now, or as it was at accept when it has been removed.
 func (c *conn) currentPool() *pool {
-	if c.pool = c.s.generation().backend(c.f.cfg.Backend); c.pool == nil {
-		c.pool = c.f.pool
+	if p := c.s.generation().backend(c.f.cfg.Backend); p != nil {
+		return p
 	}
-	return c.pool
+	return c.f.pool
 }
 
 // pick chooses a server that was not tried yet, and counts the session there.
 func (c *conn) pick(tried *[]*member) (int, bool) {
-	p := c.currentPool()
+	c.pool = c.currentPool()
+	p := c.pool
 	for {
 		i, ok := p.picker.Pick(c.source.Addr(), func(i int) bool {
 			return !slices.Contains(*tried, p.members[i]) && p.usable(i)

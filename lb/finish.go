@@ -34,7 +34,7 @@ func (c *conn) Relayed(r relay.Result) {
 
 // whyRejected guesses why a server ended a connection instead of answering its CONNECT.
 func (c *conn) whyRejected() error {
-	spec := c.pool.cfg
+	spec := c.currentPool().cfg
 	if spec.SendProxy == config.SendProxyNone {
 		return fmt.Errorf("the server ended it before CONNACK: does it expect a PROXY header? send_proxy of backend %s is none", spec.Name)
 	}
@@ -97,8 +97,8 @@ func (c *conn) attributes(reason Reason, r relay.Result) []slog.Attr {
 	if c.proxy != nil {
 		list = append(list, slog.String("proxy", c.proxy.String()))
 	}
-	if c.mqtt.id != "" {
-		list = append(list, slog.String("client_id", c.mqtt.id))
+	if c.client != "" {
+		list = append(list, slog.String("client_id", c.client))
 	}
 	if m := c.member.Load(); m != nil {
 		list = append(list, slog.String("server", m.key()))

@@ -28,7 +28,6 @@ const connackTimeout = 60 * time.Second
 
 // An mqttClient is what its CONNECT says of a client.
 type mqttClient struct {
-	id        string
 	version   packet.Version // 0: not known
 	keepAlive time.Duration  // 0: none
 }
@@ -129,7 +128,8 @@ func (c *conn) learn(header packet.Header, body []byte) error {
 	switch {
 	case err == nil:
 		id := connect.ClientID[:min(len(connect.ClientID), maxClientID)]
-		c.mqtt = mqttClient{id: string(id), version: connect.Version, keepAlive: time.Duration(connect.KeepAlive) * time.Second}
+		c.client = string(id)
+		c.mqtt = mqttClient{version: connect.Version, keepAlive: time.Duration(connect.KeepAlive) * time.Second}
 		return nil
 	case errors.As(err, &unknown) && unknown.Code == packet.UnsupportedProtocolVersion && connect.Version != 0:
 		return nil

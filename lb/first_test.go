@@ -40,7 +40,7 @@ func TestClientTimeoutOfConn(t *testing.T) {
 		{config.ClientTimeout{Duration: time.Second}, 65_535 * time.Second, time.Second},
 	}
 	for _, tt := range tests {
-		c := &conn{f: &frontend{cfg: config.Listener{ClientTimeout: tt.set}}, mqtt: mqttClient{keepAlive: tt.keepAlive}}
+		c := &conn{f: &frontend{cfg: config.Listener{ClientTimeout: tt.set}}, arrival: &arrival{mqtt: mqttClient{keepAlive: tt.keepAlive}}}
 		if got := c.clientTimeout(); got != tt.want {
 			t.Errorf("client_timeout %+v, keep alive %v: got %v, want %v", tt.set, tt.keepAlive, got, tt.want)
 		}

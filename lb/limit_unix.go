@@ -22,7 +22,7 @@ func sessionLimit(cfg *config.Config) int {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > math.MaxInt32 {
 		return 0
 	}
-	others := min(spareDescriptors, int(limit.Cur)/4) + len(cfg.Listeners)
+	others := min(spareDescriptors, int(limit.Cur)/4) + len(cfg.Listeners) + 2*eventLoops(cfg.Workers) // of each, an epoll and an eventfd
 	for _, b := range cfg.Backends {
 		others += len(b.Servers) // a probe each
 	}

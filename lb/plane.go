@@ -16,12 +16,18 @@ import (
 // cpus is how many CPUs the process may use: those of the machine, or of its cgroup.
 func cpus() int { return min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) }
 
+// eventLoops is how many there are for a configuration's workers.
+func eventLoops(workers int) int {
+	if workers == 0 {
+		return cpus()
+	}
+	return workers
+}
+
 // openPlane opens what connections live on: sockets until hand-off, and loops after it, one for each CPU when workers is
 // 0. shut ends both; every connection has ended before. failed is called when an event loop, and with it all, has ended before that.
 func (s *Server) openPlane(workers int, failed func(error)) (shut func(), err error) {
-	if workers == 0 {
-		workers = cpus()
-	}
+	workers = eventLoops(workers)
 	if most := workers + (cpus()+1)/2; runtime.GOMAXPROCS(0) < most {
 		runtime.GOMAXPROCS(most) // a loop that waits a moment for its next event keeps its P: handshakes have their own. With more, they are woken for nothing.
 	}
@@ -55,11 +61,12 @@ func keepAlive() net.KeepAliveConfig {
 
 // arrivingPerCPU is how many connections may have a goroutine at once, for each CPU: one with a handshake on its stack needs 30 KB,
 // of which the runtime never gives 480 B back, and more of them would only take longer each. The others wait in the kernel's queue.
-const arrivingPerCPU = 64
+const arrivingPerCPU = 96
 
 // patience is how long a connection counts among those: who takes longer is slow, far away, or waits on purpose, and must not
-// keep others out. So at least 640 a second are let in for each CPU, whatever those before them do; it can serve a thousand.
-const patience = 100 * time.Millisecond
+// keep others out. So at least 320 a second are let in for each CPU, whatever those before them do, and of clients at 150 ms 640. With a
+// third of it, twice as many are under way at once when thousands come, and 100 bytes stay for each connection of 8,000.
+const patience = 300 * time.Millisecond
 
 // hands are goroutines that serve one connection after the other, and end when there is none for a while: a handshake wants a
 // stack of 16 KiB, and to grow a new one to that takes a thirtieth of the handshake's time.

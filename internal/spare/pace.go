@@ -6,22 +6,23 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"sync/atomic"
+	"sync"
 )
 
-// Stride is how much may be allocated between two collections, whatever lives, in bytes; a percentage is more than that only
-// where that much lives, and so it never takes more than GOGC=100 would from there on.
-//
-// Twelve megabytes are three times what Go's runtime lets a small heap grow to, and two hundred handshakes.
-const Stride = 12 << 20
+// stride is how much may be allocated between two collections while less than that lives, in bytes: three times what Go's runtime
+// lets a small heap grow to, and two hundred handshakes. With 16 MiB an eighth less is spared, and the memory of
+// a thousand connections is used more.
+const stride = 12 << 20
 
-// The percentages that Pace sets: Go's own, and what makes the smallest heap that the runtime collects, of 4 MB at 100, one of Stride.
+// The percentages that Pace sets: Go's own, what makes the smallest heap that the runtime collects, of 4 MB at 100, one of stride, and
+// what is enough where stacks are five times what lives.
 const (
-	leastPercent = 100
+	usualPercent = 100
 	mostPercent  = 300
+	leastPercent = 20
 )
 
-// Pace has garbage collected once for each Stride, while less than that lives, until ctx is done. A process that lives on little, and
+// Pace has garbage collected once for each 12 MiB, while less than that lives, until ctx is done. A process that lives on little, and
 // makes much garbage for a moment, would be collected forty times a second otherwise: it took a tenth of a handshake's time.
 // What somebody has set with GOGC stays as it is.
 func Pace(ctx context.Context) {
@@ -29,38 +30,41 @@ func Pace(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	p := &pacer{percent: leastPercent}
+	p := &pacer{percent: usualPercent}
 	p.collected(struct{}{})
 	<-ctx.Done()
-	p.ended.Store(true)
-	debug.SetGCPercent(leastPercent)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	debug.SetGCPercent(usualPercent)
 }
 
 // A pacer looks at the heap after each collection.
 type pacer struct {
-	percent int // that is set
-	ended   atomic.Bool
+	mu      sync.Mutex // guards the fields below
+	percent int        // that is set
+	ended   bool
 }
 
 // collected is called after a collection, in a goroutine of the runtime's, and once at the beginning.
 func (p *pacer) collected(struct{}) {
-	if p.ended.Load() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
 		return
 	}
-	roots := [...]metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
-	metrics.Read(roots[:])
-	base := uint64(1)
-	for _, s := range roots {
-		base += s.Value.Uint64()
-	}
-	if want := percentOf(base); want*4 > p.percent*5 || want*5 < p.percent*4 || (want != p.percent && want == leastPercent) {
+	heap := [...]metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
+	metrics.Read(heap[:])
+	want := percentOf(heap[0].Value.Uint64(), heap[1].Value.Uint64()+heap[2].Value.Uint64())
+	if want*4 > p.percent*5 || want*5 < p.percent*4 {
 		p.percent = want
 		debug.SetGCPercent(want) // stops the world: not for little
 	}
-	runtime.AddCleanup(new(*pacer), p.collected, struct{}{})
+	runtime.AddCleanup(new(*pacer), p.collected, struct{}{}) // a pointer: what has none may share a block with what lives longer
 }
 
-// percentOf is what GOGC must be for Stride, when so much lives and is on stacks.
-func percentOf(base uint64) int {
-	return int(min(max(Stride*100/base, leastPercent), mostPercent))
+// percentOf is what GOGC must be, so that stride may be allocated, or as much as lives in the heap if that is more. The runtime takes the
+// percentage of stacks and globals as well.
+func percentOf(live, roots uint64) int {
+	return int(min(max(100*max(stride, live)/max(live+roots, 1), leastPercent), mostPercent))
 }

@@ -7,7 +7,8 @@ import (
 )
 
 // Arrivals lets a number of newcomers in at once and makes the others wait; but a newcomer counts for no longer than Patience, so that
-// those who are slow, or wait on purpose, keep nobody out for longer. It may be used from any goroutine; Limit and Patience are set before.
+// those who are slow, or wait on purpose, keep nobody out for longer. It may be used from any goroutine; Limit, at least 1, and
+// Patience are set before.
 //
 // Nothing runs while nobody waits: it is who wants to come in that looks for those whose time has passed.
 type Arrivals struct {

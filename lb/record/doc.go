@@ -45,6 +45,8 @@
 // Who reads our memory has the keys of the connections that live, and of those that ended before the collector has overwritten what was
 // theirs: crypto/tls formats the key log's lines and keeps the secrets of its tls.Conn, and a cipher object cannot be
 // overwritten. KeyUpdate of TLS 1.3 makes earlier keys unreachable (section 7.2).
+// The buffers that the connections of a loop share hold what one of them has sent until another's record overwrites it, and the keys of
+// session tickets, of up to eight days, lie in memory as well: who reads it can resume those sessions.
 // A session ticket of TLS 1.2 has the master secret in it, with KeyLog.Save twice: who has the tickets' keys has had the
 // connections' as well.
 //

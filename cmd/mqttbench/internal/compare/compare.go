@@ -46,6 +46,8 @@ type Comparison struct {
 	Missing []string      `json:"missing,omitempty"`
 	Broker  string        `json:"broker"`
 	Rounds  int           `json:"rounds"`
+	Quick   bool          `json:"quick,omitempty"`   // small and short: no figure means anything
+	Partial bool          `json:"partial,omitempty"` // it was ended before its time
 	Rows    []Row         `json:"rows"`
 	Curves  []Curve       `json:"curves,omitempty"`
 	Errors  []string      `json:"errors,omitempty"` // of runs that have failed
@@ -97,7 +99,7 @@ func Run(ctx context.Context, o Options) (_ *Comparison, err error) {
 		return nil, err
 	}
 	f := &field{options: o, found: &Comparison{
-		Started: time.Now(), Machine: proc.ThisMachine(), Command: o.Command, Missing: o.Missing, Broker: o.Broker.String(), Rounds: max(1, o.Rounds),
+		Started: time.Now(), Machine: proc.ThisMachine(), Command: o.Command, Missing: o.Missing, Broker: o.Broker.String(), Rounds: max(1, o.Rounds), Quick: o.Quick,
 	}}
 	for _, p := range o.Peers {
 		f.found.Peers = append(f.found.Peers, p.String())
@@ -106,6 +108,7 @@ func Run(ctx context.Context, o Options) (_ *Comparison, err error) {
 		return nil, errors.Join(err, f.clear())
 	}
 	err = f.rounds(ctx, list)
+	f.found.Partial = err != nil
 	f.found.Took = time.Since(f.found.Started)
 	return f.found, errors.Join(err, f.clear())
 }

@@ -31,6 +31,12 @@ func (c *Comparison) Markdown(w io.Writer) error {
 }
 
 func (c *Comparison) head(b *strings.Builder) {
+	if c.Partial {
+		b.WriteString("**Incomplete**: it was ended before its time, and some values are of fewer rounds than others, or missing.\n\n")
+	}
+	if c.Quick {
+		b.WriteString("**A trial** (--quick): so small and short that it shows whether everything works, and not what it costs.\n\n")
+	}
 	fmt.Fprintf(b, "Measured %s in %v on %s: %s; broker: %s.\n", c.Started.UTC().Format("2006-01-02 15:04 UTC"), c.Took.Round(time.Second), c.Machine, strings.Join(c.Peers, "; "), c.Broker)
 	fmt.Fprintf(b, "Medians of %d interleaved rounds, with least and most; CPU is user and system time of the balancer's processes for one unit, memory is (PSS then − PSS at start) / connections.\n", c.Rounds)
 	fmt.Fprintf(b, "\n    %s\n\n", c.Command)

@@ -90,6 +90,16 @@ measured units         3
 	}
 }
 
+// A process that gave memory back meanwhile has more than it takes: the reader is told.
+func TestPrintNegativeMemory(t *testing.T) {
+	var b strings.Builder
+	r := Result{Scenario: "idle"}
+	r.Add(Memory, "B", -120)
+	if err := Print(&b, r); err != nil || !strings.Contains(b.String(), "restart it and measure again") {
+		t.Errorf("%v, printed\n%s", err, b.String())
+	}
+}
+
 // TestDraw looks whether the picture is XML, and has what it should; names are other programs' words.
 func TestDraw(t *testing.T) {
 	p := Picture{
