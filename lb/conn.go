@@ -19,7 +19,7 @@ import (
 // and Relayed touch it. What is needed before hand-off alone is in its arrival: a million of them live for days.
 type conn struct {
 	place   uint32        // in the liveSet, whose memory it is
-	closing bool          // guarded by mu
+	closing bool          // here, where there is room, and guarded by mu
 	cause   Reason        // why it was closed; guarded by mu
 	id      atomic.Uint64 // 0: it has ended, or does not begin yet. Set with mu held.
 

@@ -32,7 +32,7 @@ func (c *conn) Relayed(r relay.Result) {
 	c.finish(reason, r)
 }
 
-// whyRejected guesses why a server ended a connection instead of answering its CONNECT.
+// whyRejected guesses why a server ended a connection instead of answering its CONNECT, from the backend as it is now.
 func (c *conn) whyRejected() error {
 	spec := c.currentPool().cfg
 	if spec.SendProxy == config.SendProxyNone {

@@ -16,7 +16,7 @@ import (
 // cpus is how many CPUs the process may use: those of the machine, or of its cgroup.
 func cpus() int { return min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) }
 
-// eventLoops is how many there are for a configuration's workers.
+// eventLoops is how many there are for a configuration's workers: one for each CPU when it says 0.
 func eventLoops(workers int) int {
 	if workers == 0 {
 		return cpus()
@@ -24,19 +24,17 @@ func eventLoops(workers int) int {
 	return workers
 }
 
-// openPlane opens what connections live on: sockets until hand-off, and loops after it, one for each CPU when workers is
-// 0. shut ends both; every connection has ended before. failed is called when an event loop, and with it all, has ended before that.
-func (s *Server) openPlane(workers int, failed func(error)) (shut func(), err error) {
-	workers = eventLoops(workers)
-	if most := workers + (cpus()+1)/2; runtime.GOMAXPROCS(0) < most {
+// openPlane opens what connections live on: sockets until hand-off, and loops after it. shut ends both; every connection has ended before. failed is called when an event loop, and with it all, has ended before that.
+func (s *Server) openPlane(failed func(error)) (shut func(), err error) {
+	if most := s.loops + (cpus()+1)/2; runtime.GOMAXPROCS(0) < most {
 		runtime.GOMAXPROCS(most) // a loop that waits a moment for its next event keeps its P: handshakes have their own. With more, they are woken for nothing.
 	}
 	if s.sockets, err = socket.Open(); err != nil {
 		return nil, fmt.Errorf("open the poller of new connections: %w", err)
 	}
-	if s.relay, err = relay.Open(workers); err != nil {
+	if s.relay, err = relay.Open(s.loops); err != nil {
 		s.sockets.Close()
-		return nil, fmt.Errorf("open %d event loops: %w", workers, err)
+		return nil, fmt.Errorf("open %d event loops: %w", s.loops, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

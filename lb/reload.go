@@ -133,7 +133,7 @@ func (s *Server) apply(ctx context.Context) (config.Change, error) {
 // commit makes g the current generation. It cannot fail. What is new is known before anybody can use it, and
 // what left is forgotten after nobody new can.
 func (s *Server) commit(g *generation, opened []*port) {
-	if places := sessionLimit(g.cfg); places != 0 {
+	if places := s.sessionLimit(g.cfg); places != 0 {
 		// Each listener waits for its next connection with a place in hand, and no descriptor yet.
 		s.descriptors.Set(max(places, 1) + len(g.frontends))
 	}

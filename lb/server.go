@@ -52,6 +52,7 @@ type Server struct {
 	onState    func(State)
 	sockets    *socket.Poller // until hand-off; set by Run
 	relay      *relay.Loops   // after it; set by Run
+	loops      int            // how many relay has: a reload leaves them as they are
 	monitor    *health.Monitor
 	histograms *Histograms
 	nonce      string // part of the names of connections
@@ -122,6 +123,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.loops = eventLoops(cfg.Workers)
 	s.current.Store(g)
 	s.watcher = config.NewWatcher(s.log, cfg)
 	return s, nil
@@ -153,7 +155,8 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // of shutdown_timeout, ends those that are left in turn over the other half, so that their
 // devices do not come back to the next load balancer all at once, and returns when everything is closed.
 // It fails when the self-test of TLS does, when a listener or the event loops cannot be opened, when the process has no
-// descriptors to speak of, or when an event loop ends. It raises GOMAXPROCS where the loops need it. It is called once.
+// descriptors to speak of, or when an event loop ends. It raises GOMAXPROCS where the loops need it, and sets the collector's pace
+// for the whole process. It is called once.
 func (s *Server) Run(ctx context.Context) error {
 	if err := handshake.SelfTest(ctx); err != nil {
 		return err
@@ -162,7 +165,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g := s.generation()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	shut, err := s.openPlane(g.cfg.Workers, fail)
+	shut, err := s.openPlane(fail)
 	if err != nil {
 		return err
 	}
@@ -171,7 +174,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if sessionLimit(g.cfg) < 0 {
+	if s.sessionLimit(g.cfg) < 0 {
 		closeAll(opened)
 		return errors.New("the process may open too few descriptors for anybody to connect: raise LimitNOFILE (ulimit -n)")
 	}
@@ -189,7 +192,7 @@ func (s *Server) Run(ctx context.Context) error {
 	tasks.Go(func() error { spare.Return(background, s.lastID.Load); return nil })
 	tasks.Go(func() error { spare.Pace(background); return nil })
 
-	s.log.Info("serving", "config", s.path, "listeners", s.addresses(), "most_connections", sessionLimit(g.cfg))
+	s.log.Info("serving", "config", s.path, "listeners", s.addresses(), "most_connections", s.sessionLimit(g.cfg))
 	s.tell(Serving)
 	close(s.ready)
 	<-ctx.Done()

@@ -4,6 +4,7 @@ package peertest
 
 import (
 	"net/netip"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +15,12 @@ import (
 // of a listener that was closed.
 func Nobody(t testing.TB) string {
 	t.Helper()
+	syscall.ForkLock.RLock() // no child must hold the port
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
 	if err != nil {
 		t.Fatalf("make a socket to hold a port: %v", err)
 	}

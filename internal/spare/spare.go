@@ -1,4 +1,5 @@
-// Package spare gives memory that the process has no use for any more back to the system.
+// Package spare says how much memory the heap may have: some to spare while much comes and goes, and none that the process has no
+// use for any more.
 //
 //	g.Go(func() error { spare.Return(ctx, func() uint64 { return accepted.Load() }); return nil })
 //	g.Go(func() error { spare.Pace(ctx); return nil })

@@ -15,10 +15,11 @@ type Arrivals struct {
 	Limit    int
 	Patience time.Duration
 
-	mu    sync.Mutex // guards the fields below, and those of every newcomer
-	count int        // newcomers that count
-	queue []*Newcomer
-	freed chan struct{} // holds a token when there may be room for somebody who waits; nil: nobody ever had to
+	mu      sync.Mutex // guards the fields below, and those of every newcomer
+	count   int        // newcomers that count
+	queue   []*Newcomer
+	waiting int
+	freed   chan struct{} // holds a token when there may be room for somebody who waits. Made before anybody does, and the same ever after
 }
 
 // A Newcomer is somebody who was let in. The zero Newcomer was, without being counted.
@@ -30,10 +31,11 @@ type Newcomer struct {
 
 // Enter waits for room, and takes it until Leave, or for Patience. It fails, with ctx's cause, only when ctx is done first.
 func (a *Arrivals) Enter(ctx context.Context) (*Newcomer, error) {
-	n, wait := a.enter()
+	n, wait := a.enter(false)
 	if n != nil {
 		return n, nil
 	}
+	defer a.waited()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
@@ -41,32 +43,36 @@ func (a *Arrivals) Enter(ctx context.Context) (*Newcomer, error) {
 		case <-timer.C:
 		case <-a.freed:
 		case <-ctx.Done():
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			a.tell() // whoever else waits, in case that the token was taken by who leaves now
 			return nil, context.Cause(ctx)
 		}
-		if n, wait = a.enter(); n != nil {
+		if n, wait = a.enter(true); n != nil {
 			return n, nil
 		}
 		timer.Reset(wait)
 	}
 }
 
-// enter lets somebody in, or tells how long it is until there is room at the latest.
-func (a *Arrivals) enter() (*Newcomer, time.Duration) {
+// enter lets somebody in, or tells how long it is until there is room at the latest. Who has waited goes before who comes: that one is
+// made to wait as well.
+func (a *Arrivals) enter(waited bool) (*Newcomer, time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	for a.count >= a.Limit {
-		first := a.queue[0] // it counts: those before it were dropped
-		if left := a.Patience - now.Sub(first.since); left > 0 {
-			if a.freed == nil {
-				a.freed = make(chan struct{}, 1)
-			}
-			return nil, left
+	left := a.Patience
+	for len(a.queue) > 0 {
+		if left = a.Patience - now.Sub(a.queue[0].since); left > 0 {
+			break
 		}
-		a.drop(first)
+		a.drop(a.queue[0])
+	}
+	if a.count >= a.Limit || a.waiting > 0 && !waited {
+		if !waited {
+			a.waiting++
+		}
+		if a.freed == nil {
+			a.freed = make(chan struct{}, 1)
+		}
+		return nil, left
 	}
 	n := &Newcomer{of: a, since: now}
 	a.queue = append(a.queue, n)
@@ -74,6 +80,13 @@ func (a *Arrivals) enter() (*Newcomer, time.Duration) {
 		a.tell()
 	}
 	return n, 0
+}
+
+// waited counts one less that waits.
+func (a *Arrivals) waited() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waiting--
 }
 
 // Leave is called once the newcomer has arrived, or has gone; more than once does no harm.

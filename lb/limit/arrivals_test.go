@@ -73,6 +73,65 @@ func TestArrivalsGiveUp(t *testing.T) {
 	})
 }
 
+// Who has come and gone is forgotten, though somebody before them stays.
+func TestArrivalsForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := Arrivals{Limit: 8, Patience: 100 * time.Millisecond}
+		if _, err := a.Enter(t.Context()); err != nil { // and never leaves
+			t.Fatal(err)
+		}
+		most := 0
+		for range 10_000 {
+			n, err := a.Enter(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.Leave()
+			most = max(most, len(a.queue))
+			time.Sleep(time.Millisecond)
+		}
+		if most > 101 {
+			t.Errorf("%d were known at once, of 1,000 a second for 100 ms", most)
+		}
+	})
+}
+
+// Who waits is not passed by who comes when there is room again.
+func TestArrivalsInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := Arrivals{Limit: 1, Patience: time.Hour}
+		in, _ := a.Enter(t.Context())
+		var order []int
+		var all sync.WaitGroup
+		for i := range 20 {
+			all.Go(func() {
+				n, err := a.Enter(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				order = append(order, i)
+				n.Leave()
+			})
+			synctest.Wait()
+		}
+		in.Leave()
+		n, err := a.Enter(t.Context()) // before any of them has run
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Leave()
+		all.Wait()
+		for i, n := range order {
+			if i != n {
+				t.Fatalf("let in in the order %v", order)
+			}
+		}
+		if len(order) != 20 {
+			t.Errorf("%d of 20 were let in", len(order))
+		}
+	})
+}
+
 // Whatever comes, waits, lapses and goes: never more count than may, and nothing is kept of those who are gone.
 func TestArrivalsBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -8,7 +8,8 @@
 //	}
 //
 // Invariants: a Gate never has more holders than its limit, except those who were in when the limit was lowered; who
-// waits is let in in the order of arrival; of Arrivals never more count than their limit, and none for longer than their patience; a Rate never lets more through in one second than it was made for.
+// waits is let in in the order of arrival; of Arrivals never more count than their limit, none counts for longer than
+// their patience, and who waits is not passed by who comes; a Rate never lets more through in one second than it was made for.
 //
 // # Why
 //

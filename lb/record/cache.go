@@ -66,7 +66,7 @@ func (c *Cache) cipher(s *State, d *direction) *entry {
 	return &c.entries[i]
 }
 
-// Adopt takes over the ciphers that s was used with in another Cache, so that its keys need not be derived again; from may be nil.
+// Adopt takes the ciphers that s was used with out of another Cache, so that its keys need not be derived again; from may be nil.
 func (c *Cache) Adopt(s *State, from *Cache) {
 	for _, d := range [...]*direction{&s.in, &s.out} {
 		e := from.find(d)
@@ -75,9 +75,15 @@ func (c *Cache) Adopt(s *State, from *Cache) {
 			continue
 		}
 		i := c.place()
-		c.entries[i] = *e
+		c.entries[i], *e = *e, entry{}
 		d.cached = uint32(i) + 1
 	}
+}
+
+// Drop forgets the ciphers of s, for whom it is over: their keys need not wait for Sweep.
+func (c *Cache) Drop(s *State) {
+	c.drop(&s.in)
+	c.drop(&s.out)
 }
 
 // find returns the entry that a direction's hint leads to, if it is of its key.

@@ -301,11 +301,13 @@ func TestDetach(t *testing.T) {
 		if other.in.cached != 0 || other.out.cached != 0 || len(cache.entries) != 0 {
 			t.Errorf("from no cache, %d ciphers were taken over", len(cache.entries))
 		}
+		in, out := r.Ciphers.find(&s.in).aead, r.Ciphers.find(&s.out).aead
 		cache.Adopt(&s, r.Ciphers)
-		for way, d := range map[string]*direction{"in": &s.in, "out": &s.out} {
-			if e := cache.find(d); e == nil || e.aead != r.Ciphers.entries[d.cached-1].aead {
-				t.Errorf("the cipher of %s was not taken over", way)
-			}
+		if cache.find(&s.in).aead != in || cache.find(&s.out).aead != out {
+			t.Error("the ciphers were not taken over")
+		}
+		if r.Ciphers.entries[0] != (entry{}) || r.Ciphers.entries[1] != (entry{}) {
+			t.Error("the other Cache has them still")
 		}
 		rest := make([]byte, len(second)+len(third))
 		if _, err := io.ReadFull(under, rest[copy(rest, raw):]); err != nil {
@@ -314,6 +316,10 @@ func TestDetach(t *testing.T) {
 		o, err := s.Open(cache, rest)
 		if err != nil || string(o.Data) != "second" || o.Used != len(second) {
 			t.Errorf("%q, %v, %d bytes", o.Data, err, o.Used)
+		}
+		cache.Drop(&s)
+		if cache.entries[0] != (entry{}) || cache.entries[1] != (entry{}) || len(cache.free) != 2 {
+			t.Error("ciphers that were dropped are still there")
 		}
 		_, rerr := c.Read(rest)
 		_, werr := c.Write(rest)

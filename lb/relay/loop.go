@@ -104,6 +104,7 @@ func (a *arrival) abandon() {
 			syscall.Close(e.fd)
 		}
 		e.state.Wipe()
+		e.cache = nil
 	}
 }
 
@@ -139,7 +140,9 @@ func (l *loop) refuse(a *arrival, r Result) {
 // finish tells the owner of a session how it ended, and takes its place back.
 func (l *loop) finish(place uint32, r Result) {
 	owner := l.view[place/64][place%64].owner
-	l.sessions.remove(place)
+	if l.sessions.remove(place) {
+		l.view = nil
+	}
 	l.pairs.Add(-1)
 	l.finisher.add(owner, r)
 }
@@ -223,6 +226,7 @@ func (l *loop) over(slot uint32, r Result) {
 	l.overflow.drop(&p.partial)
 	l.FreeTimer(p.timer)
 	place := p.place
+	l.ciphers.Drop(&p.tls)
 	p.tls.Wipe()
 	l.slots.Free(slot)
 	l.finish(place, r)

@@ -87,14 +87,16 @@ func (t *sessions) slots() []uint32 {
 	return list
 }
 
-// remove takes a place back. With the last one all memory goes, but for that of the first few who come next.
-func (t *sessions) remove(place uint32) {
+// remove takes a place back. With the last one all memory goes, but for that of the first few who come next: then reset is true, and
+// whoever has a view lets go of it.
+func (t *sessions) remove(place uint32) (reset bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.chunks[place/64][place%64] = session{}
 	t.free = append(t.free, place)
-	if len(t.free) == 64*len(t.chunks) && len(t.chunks) > 1 {
+	if reset = len(t.free) == 64*len(t.chunks) && len(t.chunks) > 1; reset {
 		t.chunks, t.free = nil, nil
 		t.grow()
 	}
+	return reset
 }

@@ -129,20 +129,29 @@ func TestTable(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, b.String())
 		}
 	}
-	if strings.Contains(b.String(), "Incomplete") || strings.Contains(b.String(), "trial") {
-		t.Errorf("a complete comparison says that it is not:\n%s", b.String())
-	}
-	f.found.Partial, f.found.Quick = true, true
-	b.Reset()
-	if err := f.found.Markdown(&b); err != nil || !strings.HasPrefix(b.String(), "**Incomplete**") || !strings.Contains(b.String(), "\n**A trial** (--quick)") {
-		t.Errorf("%v, a trial that was ended before its time begins with\n%.200s", err, b.String())
-	}
 	p := f.found.Picture()
 	if len(p.Bars) != 4 || len(p.Lines) != 2 || !slices.Equal(p.Series, []string{"haproxy 2.6.12", "mqttlb (devel)"}) {
 		t.Errorf("%+v", p)
 	}
 	if err := report.Draw(&b, p); err != nil {
 		t.Error(err)
+	}
+}
+
+// What means less than it looks like says so first.
+func TestTableSaysWhatItIsNot(t *testing.T) {
+	for _, tt := range []struct {
+		partial, quick bool
+	}{{false, false}, {true, false}, {false, true}, {true, true}} {
+		var b strings.Builder
+		c := &Comparison{Partial: tt.partial, Quick: tt.quick, Peers: []string{"haproxy"}}
+		if err := c.Markdown(&b); err != nil {
+			t.Fatal(err)
+		}
+		before, _, _ := strings.Cut(b.String(), "Measured ")
+		if strings.Contains(before, "**Incomplete**") != tt.partial || strings.Contains(before, "**A trial** (--quick)") != tt.quick {
+			t.Errorf("%+v begins with %q", tt, before)
+		}
 	}
 }
 

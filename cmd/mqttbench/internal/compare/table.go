@@ -134,6 +134,12 @@ func (c *Comparison) curves(b *strings.Builder) {
 // Picture is the comparison, to be drawn: medians, and the curves of memory.
 func (c *Comparison) Picture() report.Picture {
 	p := report.Picture{Title: "what a load balancer spends: less is better"}
+	switch {
+	case c.Partial:
+		p.Title += " (incomplete)"
+	case c.Quick:
+		p.Title += " (a trial: no figure means anything)"
+	}
 	for _, name := range c.Peers {
 		p.Series = append(p.Series, short(name))
 	}

@@ -95,7 +95,7 @@ func Print(w io.Writer, r Result) error {
 	for _, m := range r.Metrics {
 		fmt.Fprintf(t, "%s\t%s\n", label(m.Name), m)
 	}
-	if m, ok := r.Metric(Memory); ok && m.Value < 0 {
+	if slices.ContainsFunc(r.Metrics, func(m Metric) bool { return (m.Name == Memory || m.Name == MemoryTraffic) && m.Value < 0 }) {
 		fmt.Fprintf(t, "\tless than before the first connection: the process still had memory of what it served earlier; restart it and measure again\n")
 	}
 	for _, p := range r.Curve {
