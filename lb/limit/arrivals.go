@@ -18,7 +18,7 @@ type Arrivals struct {
 	mu      sync.Mutex // guards the fields below, and those of every newcomer
 	count   int        // newcomers that count
 	queue   []*Newcomer
-	waiting int
+	waiting int           // in Enter, without a place
 	freed   chan struct{} // holds a token when there may be room for somebody who waits. Made before anybody does, and the same ever after
 }
 

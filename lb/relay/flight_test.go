@@ -251,14 +251,7 @@ func TestOpenSSLClient(t *testing.T) {
 	for _, version := range []string{"-tls1_3", "-tls1_2"} {
 		t.Run(version, func(t *testing.T) {
 			p := newPlane(t, 1)
-			tcp, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			ln, err := p.sockets.Listener(tcp.(*net.TCPListener), net.KeepAliveConfig{})
-			if err != nil {
-				t.Fatal(err)
-			}
+			ln := p.listen(t)
 			defer ln.Close()
 			says, hears := run(t, path, "s_client", "-connect", ln.Addr().String(), version)
 			a, err := ln.Accept()

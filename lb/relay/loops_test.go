@@ -49,8 +49,8 @@ func newPlane(t *testing.T, n int) *plane {
 	return &plane{sockets, loops}
 }
 
-// connect returns both ends of a TCP connection, the near one with a descriptor to give away.
-func (p *plane) connect(t *testing.T) (far, near net.Conn) {
+// listen opens a port whose connections have descriptors to give away; the caller closes it.
+func (p *plane) listen(t *testing.T) net.Listener {
 	t.Helper()
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -58,9 +58,18 @@ func (p *plane) connect(t *testing.T) (far, near net.Conn) {
 	}
 	ln, err := p.sockets.Listener(tcp.(*net.TCPListener), net.KeepAliveConfig{})
 	if err != nil {
+		tcp.Close()
 		t.Fatal(err)
 	}
+	return ln
+}
+
+// connect returns both ends of a TCP connection, the near one with a descriptor to give away.
+func (p *plane) connect(t *testing.T) (far, near net.Conn) {
+	t.Helper()
+	ln := p.listen(t)
 	defer ln.Close()
+	var err error
 	if far, err = net.Dial("tcp", ln.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
