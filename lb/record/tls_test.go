@@ -101,10 +101,15 @@ func (r *recordwise) Write(p []byte) (int, error) {
 	return r.Conn.Write(p)
 }
 
-// look finds the random of a ClientHello or ServerHello, which is at the front of a flight.
+// look finds the random of a ClientHello or ServerHello, which is at the front of a flight. The first of each is the one: in a Finished of
+// TLS 1.2, which is encrypted, OpenSSL's nonce stands where a message has its type, and begins with 1 or 2 now and then.
 func (r *recordwise) look(p []byte) {
-	if at := HeaderSize + 6; len(p) > at+32 && p[0] == byte(typeHandshake) && (p[HeaderSize] == 1 || p[HeaderSize] == 2) {
-		copy(r.random[p[HeaderSize]-1][:], p[at:])
+	at := HeaderSize + 6
+	if len(p) <= at+32 || p[0] != byte(typeHandshake) || p[HeaderSize] != 1 && p[HeaderSize] != 2 {
+		return
+	}
+	if random := &r.random[p[HeaderSize]-1]; *random == [32]byte{} {
+		copy(random[:], p[at:])
 	}
 }
 
