@@ -18,6 +18,7 @@ import (
 	"github.com/pires/go-proxyproto"
 
 	"github.com/mqttlb/mqttlb/certs/devca"
+	"github.com/mqttlb/mqttlb/internal/leaktest"
 	"github.com/mqttlb/mqttlb/lb"
 )
 
@@ -356,8 +357,7 @@ func (n *node) serve(c net.Conn) {
 			return
 		}
 	}
-	// Not as TCP sockets: the pipes of splice(2) that Go keeps would look like leaked descriptors.
-	io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{r})
+	leaktest.Copy(c, r)
 }
 
 // seen returns the sessions so far.

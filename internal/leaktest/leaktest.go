@@ -11,6 +11,7 @@ package leaktest
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -40,6 +41,12 @@ func Check(t testing.TB) {
 			time.Sleep(5 * time.Millisecond) // nothing tells when a descriptor closes: this is the deadline loop
 		}
 	})
+}
+
+// Copy is [io.Copy] by read and write. Between two TCP sockets io.Copy uses splice(2) when bytes wait, through pipes that package
+// net keeps for others until the collector comes by: they would look left behind.
+func Copy(dst io.Writer, src io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{dst}, struct{ io.Reader }{src})
 }
 
 // settleRuntime starts what the runtime starts at first use and never ends: its poller, and the goroutine of

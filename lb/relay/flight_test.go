@@ -265,7 +265,7 @@ func TestOpenSSLClient(t *testing.T) {
 			server, b := p.connect(t)
 			f := &fixture{client: a, server: server}
 			f.begin(t, p.loops.Start, Pair{Client: near, Server: b}, nil)
-			go func() { io.Copy(server, server); server.Close() }() // ends with the test
+			go func() { leaktest.Copy(server, server); server.Close() }() // ends with the test
 			for i := range 6 {
 				line := fmt.Sprintf("line %d %s", i, strings.Repeat("x", i*i*200))
 				io.WriteString(says, line+"\n")

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -69,8 +68,8 @@ func splice(client net.Conn, to string) {
 	}
 	defer server.Close()
 	var wg sync.WaitGroup
-	wg.Go(func() { io.Copy(client, server); client.Close() })
-	io.Copy(server, client)
+	wg.Go(func() { leaktest.Copy(client, server); client.Close() })
+	leaktest.Copy(server, client)
 	server.Close()
 	wg.Wait()
 }
