@@ -70,12 +70,14 @@ func (c *Cache) cipher(s *State, d *direction) *entry {
 func (c *Cache) Adopt(s *State, from *Cache) {
 	for _, d := range [...]*direction{&s.in, &s.out} {
 		e := from.find(d)
-		d.cached = 0
 		if e == nil {
+			d.cached = 0
 			continue
 		}
+		taken := *e
+		from.drop(d)
 		i := c.place()
-		c.entries[i], *e = *e, entry{}
+		c.entries[i] = taken
 		d.cached = uint32(i) + 1
 	}
 }

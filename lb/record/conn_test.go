@@ -306,8 +306,8 @@ func TestDetach(t *testing.T) {
 		if cache.find(&s.in).aead != in || cache.find(&s.out).aead != out {
 			t.Error("the ciphers were not taken over")
 		}
-		if r.Ciphers.entries[0] != (entry{}) || r.Ciphers.entries[1] != (entry{}) {
-			t.Error("the other Cache has them still")
+		if r.Ciphers.entries[0] != (entry{}) || r.Ciphers.entries[1] != (entry{}) || len(r.Ciphers.free) != 2 {
+			t.Error("the other Cache has them still, or no use for their places")
 		}
 		rest := make([]byte, len(second)+len(third))
 		if _, err := io.ReadFull(under, rest[copy(rest, raw):]); err != nil {
