@@ -24,7 +24,8 @@ func eventLoops(workers int) int {
 	return workers
 }
 
-// openPlane opens what connections live on: sockets until hand-off, and loops after it. shut ends both; every connection has ended before. failed is called when an event loop, and with it all, has ended before that.
+// openPlane opens what connections live on: sockets until hand-off, and loops after it. shut ends both; every connection has ended
+// before. failed is called when an event loop, and with it all, has ended before that.
 func (s *Server) openPlane(failed func(error)) (shut func(), err error) {
 	if most := s.loops + (cpus()+1)/2; runtime.GOMAXPROCS(0) < most {
 		runtime.GOMAXPROCS(most) // a loop that waits a moment for its next event keeps its P: handshakes have their own. With more, they are woken for nothing.

@@ -51,15 +51,21 @@ func TestGateServesInOrder(t *testing.T) {
 		}
 		g.Release()
 		synctest.Wait()
-		for i, n := range order {
-			if i != n {
-				t.Fatalf("served in the order %v", order)
-			}
-		}
-		if len(order) != 20 {
-			t.Errorf("%d served, want 20", len(order))
-		}
+		inTurn(t, order, 20)
 	})
+}
+
+// inTurn checks that so many, who came in the order of their numbers from 0, were let in in that order.
+func inTurn(t *testing.T, order []int, want int) {
+	t.Helper()
+	for i, n := range order {
+		if i != n {
+			t.Fatalf("let in in the order %v", order)
+		}
+	}
+	if len(order) != want {
+		t.Errorf("%d of %d were let in", len(order), want)
+	}
 }
 
 func TestGateLetsGo(t *testing.T) {
