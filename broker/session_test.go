@@ -176,6 +176,11 @@ func TestTakeoverByMany(t *testing.T) {
 	const many = 32
 	versions(t, func(t *testing.T, v packet.Version) {
 		p := packet.Connect{Version: v, ClientID: []byte("one"), CleanStart: v == packet.V31, KeepAlive: 60}
+		accepted := n.Stats().Accepted + many
+		alone := func() bool {
+			s := n.Stats()
+			return s.Accepted == accepted && s.Connections == 1
+		}
 		clients := make([]*client, many)
 		for i := range clients {
 			clients[i] = talk(t, n.dial(t), v)
@@ -188,7 +193,7 @@ func TestTakeoverByMany(t *testing.T) {
 		alive := make(chan *client, many)
 		for _, c := range clients {
 			wg.Go(func() {
-				if c.stays() {
+				if c.stays(alone) {
 					alive <- c
 				}
 			})
@@ -208,22 +213,24 @@ func TestTakeoverByMany(t *testing.T) {
 	})
 }
 
-// stays reports whether the client, once all the others are away, is still served. It sends PINGREQ until the
-// connection ends or the node has no other connection but this one.
-func (c *client) stays() bool {
+// stays reports whether the client is still served once the node has no other connection than this one. It sends PINGREQ until that is
+// so, or until the node ends the connection; it then closes it, for the node not to linger.
+func (c *client) stays(alone func() bool) bool {
 	c.conn.SetDeadline(time.Now().Add(patience))
-	pings := 0
-	for {
+	for last := false; ; {
 		h, _, err := c.r.Next()
-		switch {
-		case err != nil || h.Type == packet.DISCONNECT:
+		if err != nil || h.Type == packet.DISCONNECT {
+			c.conn.Close()
 			return false
-		case h.Type == packet.PINGRESP:
-			if pings++; pings == 200 {
+		}
+		if h.Type == packet.PINGRESP {
+			if last { // to a PINGREQ that was sent when nobody else was there
 				return true
 			}
+			last = alone()
 		}
 		if _, err := c.conn.Write(packet.AppendPingreq(nil)); err != nil {
+			c.conn.Close()
 			return false
 		}
 	}
