@@ -56,6 +56,7 @@ var packages = map[string]row{
 	"internal/leaktest": {layer: leaf},
 	"internal/peertest": {layer: leaf, modules: "golang.org/x/sys"},
 	"internal/redact":   {layer: leaf},
+	"internal/overflow": {layer: leaf},
 	"internal/listen":   {layer: leaf, modules: "github.com/pires/go-proxyproto golang.org/x/sys"},
 	"internal/slab":     {layer: leaf, modules: "golang.org/x/sys"},
 	"internal/socket":   {layer: leaf, modules: "golang.org/x/sys"},
@@ -68,11 +69,12 @@ var packages = map[string]row{
 	"broker/delivery":  {layer: mechanism, ours: "broker/packet"},
 	"health":           {layer: mechanism, ours: "broker/packet", modules: "github.com/pires/go-proxyproto golang.org/x/sys", tests: "github.com/eclipse/paho.mqtt.golang"},
 	"lb/config":        {layer: mechanism, ours: "internal/redact", modules: "github.com/fsnotify/fsnotify gopkg.in/yaml.v3"},
+	"internal/detach":  {layer: mechanism, ours: "lb/record"},
 	"internal/reactor": {layer: mechanism, ours: "internal/slab", modules: "golang.org/x/sys"},
 	"lb/handshake":     {layer: mechanism, ours: "lb/limit lb/record"},
 
 	"broker/route": {layer: machinery, ours: "broker/delivery broker/topic"},
-	"lb/relay":     {layer: machinery, ours: "internal/reactor internal/slab lb/record", modules: "golang.org/x/sync"},
+	"lb/relay":     {layer: machinery, ours: "internal/detach internal/overflow internal/reactor internal/slab lb/record", modules: "golang.org/x/sync"},
 
 	"broker": {
 		layer:   story,

@@ -23,7 +23,7 @@
 // go on for as long as it moves bytes at least every linger; anything else ends the pair at once.
 //
 // Loops relays on event loops, a pair on each being a plain value (pair.go begins with its states): turn.go is what a loop does
-// at one event, ending.go how pairs end, loop.go how they come and go, overflow.go the only bytes that are held between
+// at one event, ending.go how pairs end, loop.go how they come and go, overflow (package overflow) has the only bytes that are held between
 // events. Copy (copy.go) relays with two goroutines a pair, on any system.
 //
 // Invariants: from Start on both sockets belong to the relay, which closes both exactly once; the owner is told exactly

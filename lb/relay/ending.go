@@ -59,7 +59,7 @@ func (t *turn) ended(from *side) bool {
 	p := t.pair
 	if from == &p.client {
 		p.cause(ClientClosed)
-		t.overflow.drop(&p.partial)
+		t.overflow.Drop(&p.partial)
 	} else {
 		p.cause(ServerClosed)
 	}

@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
+	"github.com/mqttlb/mqttlb/internal/detach"
 	"io"
 	"net"
 	"syscall"
@@ -224,7 +225,7 @@ type full struct {
 // Detach writes the stuffing, or as many zeros as go in, and takes all room away. What comes behind cannot be added to
 // the last segment (MSG_EOR, tcp_sendmsg in the kernel), and there is room for no other.
 func (f full) Detach() (int, error) {
-	fd, err := f.Conn.(detacher).Detach()
+	fd, err := f.Conn.(detach.Socket).Detach()
 	if err != nil {
 		return fd, err
 	}

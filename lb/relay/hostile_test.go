@@ -169,7 +169,7 @@ func TestKeyUpdatesDoNotPileUp(t *testing.T) {
 	f.begin(t, p.loops.Start, Pair{Client: record.NewConn(full{a, stuffing(), &put}, ss, raw), Server: b}, nil)
 	expect(t, server, string(slices.Repeat([]byte{'x'}, 100)))
 	p.look(t, func(l *loop) {
-		if n := len(l.overflow.bytes(l.only().client.unsent)); n == 0 || n > 32 {
+		if n := len(l.overflow.Bytes(l.only().client.unsent)); n == 0 || n > 32 {
 			t.Errorf("%d bytes are unsent; want one answer", n)
 		}
 	})

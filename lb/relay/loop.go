@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mqttlb/mqttlb/internal/detach"
+	"github.com/mqttlb/mqttlb/internal/overflow"
 	"github.com/mqttlb/mqttlb/internal/reactor"
 	"github.com/mqttlb/mqttlb/internal/slab"
 	"github.com/mqttlb/mqttlb/lb/record"
@@ -23,7 +25,7 @@ type loop struct {
 	slots    slab.Slab[pair]
 	sessions sessions
 	view     []*[64]session // of sessions, when the last pair was adopted
-	overflow overflow
+	overflow overflow.Buffers
 	ciphers  *record.Cache
 	sealed   []byte // what goes to a TLS client in one write
 	closing  bool   // no pair begins any more
@@ -94,23 +96,23 @@ func (l *loop) cut(ref uint64) {
 type arrival struct {
 	ref            uint64 // of its session
 	pair           Pair
-	client, server endpoint
+	client, server detach.Endpoint
 }
 
 // abandon closes the sockets of a pair that never came to be.
 func (a *arrival) abandon() {
-	for _, e := range []*endpoint{&a.client, &a.server} {
-		if e.fd >= 0 {
-			syscall.Close(e.fd)
+	for _, e := range []*detach.Endpoint{&a.client, &a.server} {
+		if e.FD >= 0 {
+			syscall.Close(e.FD)
 		}
-		e.state.Wipe()
-		e.cache = nil
+		e.State.Wipe()
+		e.Cache = nil
 	}
 }
 
 // adopt takes an arrival in. Its descriptors report what they are ready for once they are added.
 func (l *loop) adopt(a *arrival) {
-	if a.client.err != nil || a.server.err != nil || l.closing { // closed from outside just before
+	if a.client.Err != nil || a.server.Err != nil || l.closing { // closed from outside just before
 		l.refuse(a, Result{End: Closed, Err: net.ErrClosed})
 		return
 	}
@@ -162,11 +164,11 @@ func (l *loop) register(slot uint32, p *pair, a *arrival) error {
 	if p.timer, err = l.NewTimer(slot << 1); err != nil {
 		return err
 	}
-	if p.client.ref, err = l.Add(a.client.fd, slot<<1|clientKey); err != nil {
+	if p.client.ref, err = l.Add(a.client.FD, slot<<1|clientKey); err != nil {
 		l.FreeTimer(p.timer)
 		return err
 	}
-	if p.server.ref, err = l.Add(a.server.fd, slot<<1|serverKey); err != nil {
+	if p.server.ref, err = l.Add(a.server.FD, slot<<1|serverKey); err != nil {
 		l.Remove(p.client.ref)
 		l.FreeTimer(p.timer)
 		return err
@@ -177,22 +179,22 @@ func (l *loop) register(slot uint32, p *pair, a *arrival) error {
 // begin sets the pair's state, and goes on with what of the client's bytes was read before.
 func (l *loop) begin(slot uint32, p *pair, a *arrival) {
 	now := l.now()
-	p.tls = a.client.state
-	a.client.state.Wipe()
-	l.ciphers.Adopt(&p.tls, a.client.cache)
-	p.client.fd, p.server.fd = int32(a.client.fd), int32(a.server.fd)
+	p.tls = a.client.State
+	a.client.State.Wipe()
+	l.ciphers.Adopt(&p.tls, a.client.Cache)
+	p.client.fd, p.server.fd = int32(a.client.FD), int32(a.server.FD)
 	p.client.heard, p.server.heard = now, now
 	p.client.timeout, p.server.timeout = ticksOf(a.pair.ClientTimeout), ticksOf(a.pair.ServerTimeout)
 	p.serverTimeout = p.server.timeout
 	if a.pair.ServerFirst > 0 {
 		p.server.timeout = ticksOf(a.pair.ServerFirst)
 	}
-	if a.client.tls {
+	if a.client.TLS {
 		p.flags = encrypted
 	}
 	t := l.turn(slot)
 	t.arm()
-	if !t.resume(a.client.raw, a.client.plain) {
+	if !t.resume(a.client.Raw, a.client.Plain) {
 		return
 	}
 	l.sweepSoon()
@@ -221,9 +223,9 @@ func (l *loop) over(slot uint32, r Result) {
 	for _, side := range []*side{&p.server, &p.client} {
 		l.Forget(side.ref)
 		syscall.Close(int(side.fd))
-		l.overflow.drop(&side.unsent)
+		l.overflow.Drop(&side.unsent)
 	}
-	l.overflow.drop(&p.partial)
+	l.overflow.Drop(&p.partial)
 	l.FreeTimer(p.timer)
 	place := p.place
 	l.ciphers.Drop(&p.tls)
@@ -251,7 +253,7 @@ func (l *loop) sweepSoon() {
 // sweep gives back what was kept for reuse and not used: an idle process keeps nothing, and is not woken.
 func (l *loop) sweep() {
 	l.sweeping = false
-	ciphers, buffers := l.ciphers.Sweep(), l.overflow.sweep()
+	ciphers, buffers := l.ciphers.Sweep(), l.overflow.Sweep()
 	if ciphers || buffers {
 		l.sweepSoon()
 	}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mqttlb/mqttlb/internal/detach"
 	"github.com/mqttlb/mqttlb/internal/reactor"
 )
 
@@ -52,13 +53,13 @@ func (ls *Loops) Run(ctx context.Context) error {
 // for a lock or a log, not for another pair. What cannot give its descriptor away is relayed by Copy: a *tls.Conn, because
 // its cipher suite is none of package record's, and the sockets of package net.
 func (ls *Loops) Start(p Pair, o Owner) Session {
-	if !detachable(p.Client) || !detachable(p.Server) {
+	if !detach.Possible(p.Client) || !detach.Possible(p.Server) {
 		return ls.copy.Start(p, o)
 	}
 	l := ls.least()
 	l.pairs.Add(1)
 	ref := l.sessions.add(session{owner: o, watch: p.Watch, traffic: p.Traffic})
-	a := &arrival{ref: ref, pair: p, client: detach(p.Client), server: detach(p.Server)}
+	a := &arrival{ref: ref, pair: p, client: detach.Conn(p.Client), server: detach.Conn(p.Server)}
 	if !l.Post(func() { l.adopt(a) }) {
 		a.abandon()
 		l.pairs.Add(-1)

@@ -29,6 +29,7 @@ package relay
 import (
 	"time"
 
+	"github.com/mqttlb/mqttlb/internal/overflow"
 	"github.com/mqttlb/mqttlb/internal/reactor"
 	"github.com/mqttlb/mqttlb/lb/record"
 )
@@ -40,9 +41,9 @@ type pair struct {
 	in, out        uint64 // bytes that came from the client, from the server
 	serverTimeout  ticks  // the server's once it has said something
 	timer          reactor.Timer
-	partial        buffer // the beginning of a record of the client
-	place          uint32 // of its session
-	end            End    // with known: the first cause
+	partial        overflow.Handle // the beginning of a record of the client
+	place          uint32          // of its session
+	end            End             // with known: the first cause
 	flags          flags
 }
 
@@ -53,7 +54,7 @@ type side struct {
 	heard   ticks // when data came last, or when it began to be waited for
 	stalled ticks // when it last took some of unsent
 	fd      int32
-	unsent  buffer // what it did not take yet
+	unsent  overflow.Handle // what it did not take yet
 	flags   flags
 }
 

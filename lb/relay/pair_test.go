@@ -31,13 +31,13 @@ func TestUnsentFirstAndBounded(t *testing.T) {
 			go func() { _, err := f.server.Write(sent); f.server.Close(); written <- err }()
 			held := 0
 			p.until(t, "something is unsent", func(l *loop) bool {
-				held = len(l.overflow.bytes(l.only().client.unsent))
+				held = len(l.overflow.Bytes(l.only().client.unsent))
 				return held > 0
 			})
 			p.roundTrips(t, 50) // a neighbour goes on
 			p.look(t, func(l *loop) {
 				o := l.only()
-				if now := len(l.overflow.bytes(o.client.unsent)); now > held || now > mostHeld {
+				if now := len(l.overflow.Bytes(o.client.unsent)); now > held || now > mostHeld {
 					t.Errorf("%d bytes are held, %d before; want no more than that, and %d", now, held, mostHeld)
 				}
 				if o.out == uint64(len(sent)) {
@@ -94,8 +94,8 @@ func TestNotOpenedTwice(t *testing.T) {
 			f.client.Write(append(raw[at:], seal(&cs, []byte("PUBLISH"))...))
 			expect(t, f.server, "SUBSCRIBE PUBLISH")
 			p.look(t, func(l *loop) {
-				if l.overflow.used != 0 {
-					t.Errorf("%d buffers are held, and nothing is under way", l.overflow.used)
+				if l.overflow.Used() != 0 {
+					t.Errorf("%d buffers are held, and nothing is under way", l.overflow.Used())
 				}
 			})
 			f.client.Close()
@@ -199,7 +199,7 @@ func TestOnlyDataKeepsAlive(t *testing.T) {
 			f.client.Write(append(say(client), client.record(typeData, 'y', 'y')[:10]...)) // and half a record
 			p.until(t, "all has come", func(l *loop) bool {
 				after = l.only().client.heard
-				return len(l.overflow.bytes(l.only().partial)) == 10
+				return len(l.overflow.Bytes(l.only().partial)) == 10
 			})
 			if heard := after != before; heard != (name == "one byte of data") {
 				t.Errorf("heard: %v", heard)

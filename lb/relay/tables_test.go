@@ -3,7 +3,6 @@
 package relay
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -82,75 +81,6 @@ func TestSessionsGiveMemoryBack(t *testing.T) {
 	}
 }
 
-// What is kept is a copy, goes from the front, and leaves zeros for who has its room next.
-func TestOverflow(t *testing.T) {
-	var o overflow
-	sizes := []int{1, smallest, smallest + 1, 4 * smallest, 17_408, 17_409, 64 * smallest}
-	held := make([]buffer, len(sizes))
-	for i, n := range sizes {
-		b := bytes.Repeat([]byte{byte(i + 1)}, n)
-		held[i] = o.keep(b)
-		clear(b) // the caller's buffer goes on to be used
-	}
-	for i, n := range sizes {
-		if !bytes.Equal(o.bytes(held[i]), bytes.Repeat([]byte{byte(i + 1)}, n)) {
-			t.Errorf("buffer of %d bytes holds others", n)
-		}
-	}
-	if o.bytes(0) != nil {
-		t.Error("no buffer has bytes")
-	}
-	o.skip(&held[2], 1000)
-	if got := o.bytes(held[2]); len(got) != 89 || got[0] != 3 {
-		t.Errorf("%d bytes are left of 1089 without 1000", len(got))
-	}
-	o.skip(&held[2], 89)
-	if held[2] != 0 {
-		t.Error("an empty buffer is still held")
-	}
-	for i := range held {
-		o.drop(&held[i])
-		o.drop(&held[i]) // there is none: nothing happens
-	}
-	if o.used != 0 {
-		t.Errorf("%d buffers are in use, and nobody has any", o.used)
-	}
-	for class, list := range o.idle {
-		for _, room := range list {
-			if len(bytes.Trim(room, "\x00")) != 0 {
-				t.Errorf("a buffer of class %d was not wiped", class)
-			}
-		}
-	}
-	if o.sweep() || o.held != nil {
-		t.Error("something is left after a sweep, and nobody has it")
-	}
-}
-
-// What is kept for reuse is bounded, is used, and goes with the next sweep; what somebody has stays.
-func TestOverflowIdle(t *testing.T) {
-	var o overflow
-	list := make([]buffer, 3*mostIdle)
-	for range 3 { // again and again
-		for i := range list {
-			list[i] = o.keep([]byte("x"))
-		}
-		if len(o.idle[0]) != 0 {
-			t.Errorf("%d buffers are idle, and %d are new", len(o.idle[0]), len(list))
-		}
-		for i := range list {
-			o.drop(&list[i])
-		}
-		if len(o.idle[0]) != mostIdle || len(o.held) != len(list)+1 {
-			t.Errorf("%d buffers are idle, want %d; places for %d, want %d", len(o.idle[0]), mostIdle, len(o.held)-1, len(list))
-		}
-	}
-	kept := o.keep([]byte("stays"))
-	if !o.sweep() || len(o.idle[0]) != 0 || string(o.bytes(kept)) != "stays" {
-		t.Error("a sweep took what somebody has, or left what nobody has")
-	}
-}
-
 // A crowd of pairs comes and goes, and is closed by others at any moment: every owner is told once, and nothing is left.
 func TestComeAndGo(t *testing.T) {
 	leaktest.Check(t)
@@ -193,8 +123,8 @@ func TestComeAndGo(t *testing.T) {
 		done := make(chan struct{})
 		l.Post(func() { // behind what ended the last of them
 			defer close(done)
-			if l.pairs.Load() != 0 || l.slots.Len() != 0 || l.overflow.used != 0 || len(l.sessions.chunks) > 1 {
-				t.Errorf("loop %d counts %d pairs and has %d, %d buffers and %d chunks of sessions", i, l.pairs.Load(), l.slots.Len(), l.overflow.used, len(l.sessions.chunks))
+			if l.pairs.Load() != 0 || l.slots.Len() != 0 || l.overflow.Used() != 0 || len(l.sessions.chunks) > 1 {
+				t.Errorf("loop %d counts %d pairs and has %d, %d buffers and %d chunks of sessions", i, l.pairs.Load(), l.slots.Len(), l.overflow.Used(), len(l.sessions.chunks))
 			}
 		})
 		<-done

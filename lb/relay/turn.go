@@ -85,7 +85,7 @@ func (t *turn) up() bool {
 		}
 		// What there is of a record goes to the front only when more of it has come.
 		buf := t.Buffer()
-		have := len(t.overflow.bytes(p.partial))
+		have := len(t.overflow.Bytes(p.partial))
 		n, err := reactor.Read(int(p.client.fd), buf[have:])
 		if err != nil {
 			return t.stopped(&p.client, err)
@@ -100,8 +100,8 @@ func (t *turn) up() bool {
 			}
 			continue
 		}
-		copy(buf, t.overflow.bytes(p.partial))
-		t.overflow.drop(&p.partial)
+		copy(buf, t.overflow.Bytes(p.partial))
+		t.overflow.Drop(&p.partial)
 		if !t.decode(buf[:have+n], 0) {
 			return false
 		}
@@ -114,8 +114,8 @@ func (t *turn) goOn() bool {
 	p := t.pair
 	p.client.clear(waiting)
 	buf := t.Buffer()
-	n := copy(buf, t.overflow.bytes(p.partial))
-	t.overflow.drop(&p.partial)
+	n := copy(buf, t.overflow.Bytes(p.partial))
+	t.overflow.Drop(&p.partial)
 	return t.decode(buf[:n], 0)
 }
 
@@ -135,7 +135,7 @@ func (t *turn) decode(buf []byte, at int) bool {
 		return t.ended(&t.pair.client)
 	}
 	if len(rest) > 0 {
-		t.pair.partial = t.overflow.keep(rest)
+		t.pair.partial = t.overflow.Keep(rest)
 		if t.left <= 0 {
 			t.pair.client.set(waiting) // there may be whole records in it
 			t.Again(t.pair.client.ref)
@@ -283,7 +283,7 @@ func (t *turn) counted(n int) {
 // for the record layer, which has its own reasons.
 func (t *turn) send(to *side, b []byte) bool {
 	if to.unsent != 0 {
-		t.overflow.add(&to.unsent, b)
+		t.overflow.Add(&to.unsent, b)
 		return true
 	}
 	n, err := reactor.Write(int(to.fd), b)
@@ -291,7 +291,7 @@ func (t *turn) send(to *side, b []byte) bool {
 		return t.fail(to, err)
 	}
 	if n < len(b) {
-		to.unsent = t.overflow.keep(b[n:])
+		to.unsent = t.overflow.Keep(b[n:])
 		to.stalled = t.now()
 		t.arm()
 	}
@@ -300,7 +300,7 @@ func (t *turn) send(to *side, b []byte) bool {
 
 // flush gives a side what it has not taken yet; with the last of it the other side is read again.
 func (t *turn) flush(to *side) bool {
-	n, err := reactor.Write(int(to.fd), t.overflow.bytes(to.unsent))
+	n, err := reactor.Write(int(to.fd), t.overflow.Bytes(to.unsent))
 	if err == syscall.EAGAIN {
 		return true
 	}
@@ -308,7 +308,7 @@ func (t *turn) flush(to *side) bool {
 		return t.fail(to, err)
 	}
 	to.stalled = t.now()
-	t.overflow.skip(&to.unsent, n)
+	t.overflow.Skip(&to.unsent, n)
 	if to.unsent != 0 {
 		return true
 	}
