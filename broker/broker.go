@@ -9,13 +9,19 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/mqttlb/mqttlb/broker/config"
+	"github.com/mqttlb/mqttlb/broker/delivery"
 	"github.com/mqttlb/mqttlb/broker/packet"
 	"github.com/mqttlb/mqttlb/broker/route"
+	"github.com/mqttlb/mqttlb/broker/wire"
+	"github.com/mqttlb/mqttlb/internal/socket"
+	"github.com/mqttlb/mqttlb/lb/handshake"
+	"github.com/mqttlb/mqttlb/lb/limit"
 )
 
 // Options say what a node is to be.
@@ -38,14 +44,18 @@ type Broker struct {
 	writeTimeout   time.Duration
 	listeners      []*listener
 	table          *route.Table[*session]
-	scratch        sync.Pool // of *writeScratch
+	sockets        *socket.Poller
+	loops          *wire.Loops
+	computing      limit.Gate // of TLS handshakes
+	queued         delivery.Limits
+	batches        delivery.Pool
 	stats          stats
 	accepting      atomic.Bool
 
 	running sync.WaitGroup // connections, timers at work
 
 	mu            sync.Mutex
-	conns         map[*conn]struct{}
+	connections   int
 	silent        list.List // of *conn: those that have not opened a session, the oldest first
 	sessions      map[string]*session
 	sessionNumber uint64
@@ -67,10 +77,9 @@ func New(o Options) (*Broker, error) {
 		connectTimeout: o.ConnectTimeout,
 		writeTimeout:   o.WriteTimeout,
 		table:          route.New[*session](),
-		conns:          make(map[*conn]struct{}),
 		sessions:       make(map[string]*session),
 	}
-	b.scratch.New = newWriteScratch
+	b.queued = delivery.Limits{Messages: o.Config.Limits.MaxQueued, Bytes: b.queuedBytes()}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
@@ -80,8 +89,11 @@ func New(o Options) (*Broker, error) {
 	if b.writeTimeout == 0 {
 		b.writeTimeout = 20 * time.Second
 	}
+	if err := b.openPlane(); err != nil {
+		return nil, err
+	}
 	for i, l := range o.Config.Listeners {
-		opened, err := open(l, contexts[i])
+		opened, err := b.open(l, contexts[i])
 		if err != nil {
 			b.Close()
 			return nil, err
@@ -138,8 +150,30 @@ func (b *Broker) queuedBytes() int {
 	return max(b.config.Limits.MaxQueued*4<<10, b.config.Limits.MaxPacketSize*8)
 }
 
+// openPlane opens what connections live on.
+func (b *Broker) openPlane() error {
+	cpus := min(runtime.NumCPU(), runtime.GOMAXPROCS(0))
+	b.computing.Set(handshake.PerCPU * cpus)
+	var err error
+	if b.sockets, err = socket.Open(); err != nil {
+		return fmt.Errorf("open the poller of new connections: %w", err)
+	}
+	b.loops, err = wire.Open(cpus, wire.Options{MaxPacket: b.config.Limits.MaxPacketSize, WriteTimeout: b.writeTimeout})
+	if err != nil {
+		b.sockets.Close()
+		return fmt.Errorf("open %d event loops: %w", cpus, err)
+	}
+	return nil
+}
+
 // Close closes the ports of a node that was never run.
 func (b *Broker) Close() error {
+	errs := []error{b.closePorts()}
+	b.loops.Close()
+	return errors.Join(append(errs, b.sockets.Close())...)
+}
+
+func (b *Broker) closePorts() error {
 	var errs []error
 	for _, l := range b.listeners {
 		errs = append(errs, l.ln.Close())
@@ -150,24 +184,31 @@ func (b *Broker) Close() error {
 // Run serves until ctx is done. It then closes the ports, tells MQTT 5 clients that it stops (0x8B), and returns
 // when every connection, goroutine and descriptor is gone: at once for clients that read, after a
 // few seconds for others. Sessions and messages are gone, too; wills are not published. It
-// is called once, and returns nil.
+// is called once, and returns nil unless an event loop has failed, which a sound system does not let happen.
 func (b *Broker) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var loops sync.WaitGroup
+	serving, cease := context.WithCancel(context.Background())
+	defer cease()
+	var ports sync.WaitGroup
+	plane := make(chan error, 1)
+	go func() { plane <- b.loops.Run(serving); cancel() }()
 	for _, l := range b.listeners {
-		loops.Go(func() { b.accept(ctx, l) })
+		ports.Go(func() { b.accept(ctx, l) })
 		b.log.Info("listening", slog.String("listener", l.Name), slog.Any("address", l.ln.Addr()))
 	}
-	loops.Go(func() { b.sweep(ctx) })
+	ports.Go(func() { b.sweep(ctx) })
 	b.accepting.Store(true)
 	<-ctx.Done()
 	b.accepting.Store(false)
-	b.Close()
-	loops.Wait()
+	b.closePorts()
+	ports.Wait()
 	b.stop()
 	b.running.Wait()
-	return nil
+	cease()
+	err := <-plane
+	b.sockets.Close()
+	return err
 }
 
 // stop ends every connection and keeps anything new from beginning.
@@ -175,13 +216,16 @@ func (b *Broker) stop() {
 	b.mu.Lock()
 	b.stopping = true
 	ending := &ending{reason: stopped, code: packet.ServerShuttingDown}
-	conns := make([]*conn, 0, len(b.conns))
-	for c := range b.conns {
-		conns = append(conns, c)
+	conns := make([]*conn, 0, b.connections)
+	for e := b.silent.Front(); e != nil; e = e.Next() {
+		conns = append(conns, e.Value.(*conn))
 	}
 	for _, s := range b.sessions {
 		s.mu.Lock()
 		s.stopTimer()
+		if s.conn != nil {
+			conns = append(conns, s.conn)
+		}
 		s.mu.Unlock()
 	}
 	b.mu.Unlock()

@@ -3,215 +3,128 @@ package broker
 import (
 	"container/list"
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/pires/go-proxyproto"
-
-	"github.com/mqttlb/mqttlb/broker/config"
 	"github.com/mqttlb/mqttlb/broker/delivery"
 	"github.com/mqttlb/mqttlb/broker/packet"
-	"github.com/mqttlb/mqttlb/internal/listen"
+	"github.com/mqttlb/mqttlb/broker/wire"
 )
 
-// conn is one connection of a client. Its goroutine runs serve: it reads, handles, and in the end cleans up. Others
-// only put packets into out, or call end.
+// conn is one connection of a client, and the wire's Peer: what that calls runs on the connection's loop, one call at a time. Others
+// only put messages into out, with the session's lock, or call end.
 type conn struct {
-	b     *Broker
-	l     *listener
-	tcp   *net.TCPConn // for deadlines, which TLS passes through
-	out   *outbox
-	since time.Time
-	cause atomic.Pointer[ending] // why it ends; nil while it does not
-	told  chan struct{}          // closed when end has done its work
-	spoke bool                   // the client was told why; read it after told
-	waits *list.Element          // in Broker.silent; Broker.mu guards it
+	wire.Conn
+	b        *Broker
+	l        *listener
+	since    time.Time
+	arriving atomic.Pointer[net.Conn] // nil once the connection is on its loop
+	cause    atomic.Pointer[ending]   // why it ends; nil while it does not
+	waits    *list.Element            // in Broker.silent; Broker.mu guards it
 
-	// Set by serve before the CONNACK, then constant:
-	nc        net.Conn       // tcp behind the PROXY header and TLS
+	// Set before the CONNACK, then constant:
 	addr      netip.AddrPort // the client's, from the PROXY header where there is one
-	tlvs      []proxyproto.TLV
-	version   packet.Version
+	identity  string         // that was proven to the load balancer, or to us; "" = none
 	session   *session
-	maxPacket int // bytes that the client takes; 0 = any [MQTT-3.1.2-24]
+	maxPacket uint32 // bytes that the client takes; 0 = any [MQTT-3.1.2-24]
+	keepAlive uint16 // seconds; 0 = none
+	version   packet.Version
 
-	// For serve alone:
-	in       source
+	out delivery.Outbox // session.mu guards it
+
+	// For the loop alone:
 	expiring bool              // the CONNECT asked for a session that outlives the connection
+	parting  bool              // the last words are still to be said
 	open     delivery.Incoming // messages of QoS 2 that came on this connection, for Receive Maximum (section 4.9)
-	aliases  map[uint16]string // topics by the client's aliases, of this connection only [MQTT-3.3.2-7]
+	numbers  *delivery.Aliases // of topics, ours to give; nil = none
+	aliases  map[uint16]string // topics by the client's numbers, of this connection only [MQTT-3.3.2-7]
 	topic    string            // of the last PUBLISH: most clients repeat themselves
+	pending  *pending          // of a packet that is handled in parts
 }
 
-// source reads from a connection, each time with the deadline of the moment.
-type source struct {
-	c     *conn
-	until time.Time     // for the CONNECT; afterwards for the packet that is awaited
-	idle  time.Duration // one and a half keep alives; 0 = for ever
-	begun bool          // the first byte has been seen
-	renew bool          // the client has shown that it is there: idle begins again with the next Read
-	got   int           // bytes since until was set
+// pending is what is known of a packet whose handling goes on in another turn.
+type pending struct {
+	codes    []byte // of a SUBSCRIBE or UNSUBSCRIBE, so far
+	arrival  *arrival
+	verified atomic.Int32 // of a CONNECT whose password is looked at elsewhere
 }
 
-// sign is how many bytes of a packet show that a client is there, as a whole packet does: single ones
-// would keep a connection for ever [MQTT-3.1.2-22].
-const sign = 4 << 10
+// errEnded is what handling yields once the session is another connection's.
+var errEnded = errors.New("the session was taken over")
 
-// errEnded is what reading yields once the connection is to end; the cause is elsewhere.
-var errEnded = errors.New("the connection is being closed")
-
-// Read implements io.Reader.
-func (s *source) Read(p []byte) (int, error) {
-	if s.renew {
-		s.until, s.renew, s.got = time.Time{}, false, 0
-		if s.idle > 0 {
-			s.until = time.Now().Add(s.idle)
-		}
-	}
-	if err := s.c.tcp.SetReadDeadline(s.until); err != nil {
-		return 0, err
-	}
-	if s.c.cause.Load() != nil { // end set its deadline before ours, perhaps
-		return 0, errEnded
-	}
-	n, err := s.c.nc.Read(p)
-	s.got += n
-	s.renew = s.got >= sign && s.c.session != nil
-	if n > 0 && !s.begun {
-		s.begun = true
-		if p[0] != byte(packet.CONNECT)<<4 { // known at once, whatever else is to come [MQTT-3.1.0-1]
-			return 0, &ending{reason: notMQTT, err: fmt.Errorf("the first byte is 0x%02x", p[0])}
-		}
-	}
-	return n, err
-}
-
-// serve is the life of a connection.
-func (c *conn) serve() {
-	err := c.talk()
-	if errors.Is(err, errEnded) {
-		<-c.told // whoever has taken the session, or set the cause, is about to end the connection
-	}
-	while := keepAliveTimeout
+// Packet implements wire.Peer.
+func (c *conn) Packet(h packet.Header, body []byte) (wire.Verdict, error) {
 	if c.session == nil {
-		while = connectTimeout
+		return c.connect(h, body)
 	}
-	c.finish(endingOf(err, while))
+	return c.handle(h, body)
 }
 
-func (c *conn) talk() error {
-	c.in.until = c.since.Add(c.b.connectTimeout)
-	if err := c.identify(); err != nil {
-		return err
+// Fill implements wire.Peer.
+func (c *conn) Fill(dst []byte, most int) ([]byte, bool) {
+	more := false
+	if s := c.session; s != nil {
+		dst, more = c.write(s, dst, most)
 	}
-	if err := c.handshake(); err != nil {
-		return err
+	if c.parting && !more {
+		c.parting = false
+		dst = c.lastWords(dst)
 	}
-	r := packet.NewReader(&c.in, c.b.config.Limits.MaxPacketSize)
-	if err := c.connect(r); err != nil {
-		return err
-	}
-	for {
-		c.in.renew = true // not earlier: handling may have taken its time
-		h, body, err := r.Next()
-		if err != nil {
-			return err
-		}
-		if err := c.handle(h, body); err != nil {
-			return err
-		}
-		c.out.pace()
-	}
+	return dst, more
 }
 
-// identify finds out who the client is: the peer, or whom the PROXY header names. A LOCAL header, which
-// health checks have, names nobody (PROXY protocol, section 2.2).
-func (c *conn) identify() error {
-	c.nc = c.tcp
-	if peer, ok := c.tcp.RemoteAddr().(*net.TCPAddr); ok {
-		c.addr = listen.Unmap(peer.AddrPort())
-	}
-	if c.l.ProxyProtocol == config.ProxyNone || c.l.ProxyProtocol == "" {
-		return nil
-	}
-	header, rest, err := listen.ReadProxy(c.tcp, c.in.until)
-	c.nc = rest
-	switch {
-	case errors.Is(err, listen.ErrNoProxy):
-		if c.l.ProxyProtocol == config.ProxyRequire {
-			return &ending{reason: proxyHeader, err: err}
-		}
-	case quiet(err):
-		return err
-	case err != nil:
-		return &ending{reason: proxyHeader, err: err}
-	case header.Source.IsValid():
-		c.addr = header.Source
-	}
-	c.tlvs = header.TLVs
-	return nil
-}
-
-// quiet reports whether err is nothing but a client that left or said nothing: a probe of the port, say.
-func quiet(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ECONNRESET)
-}
-
-func (c *conn) handshake() error {
-	if c.l.tls == nil {
-		return nil
-	}
-	t := tls.Server(c.nc, c.l.tls)
-	c.nc = t
-	if err := c.tcp.SetDeadline(c.in.until); err != nil {
-		return err
-	}
-	if err := t.Handshake(); err != nil {
-		if quiet(err) {
-			return err
-		}
-		return &ending{reason: tlsHandshake, err: err}
-	}
-	return nil
-}
-
-// writePiece is how many bytes have to go out within the write timeout: a megabyte over a slow radio link
-// takes minutes, and is no sign of a lost client.
-const writePiece = 64 << 10
-
-// write writes on behalf of the outbox.
-func (c *conn) write(b []byte) error {
-	for len(b) > 0 {
-		n := min(len(b), writePiece)
-		if err := c.writeNow(b[:n]); err != nil {
-			return err
-		}
-		b = b[n:]
-	}
-	return nil
-}
-
-func (c *conn) writeNow(b []byte) error {
+// write appends what waits in out.
+func (c *conn) write(s *session, dst []byte, most int) (out []byte, more bool) {
+	enc := delivery.Encoder{Version: c.version, Aliases: c.numbers}
 	now := time.Now()
-	if err := c.tcp.SetWriteDeadline(now.Add(c.b.writeTimeout)); err != nil {
-		return err
+	var sent [3]uint64
+	var expired uint64
+	for more = true; more && len(dst) < most; {
+		var batch *delivery.Batch
+		if batch, more = c.take(s, now); batch == nil {
+			break
+		}
+		for _, send := range batch.Sends() {
+			switch {
+			case send.Release:
+				ack := packet.Ack{Type: packet.PUBREL, PacketID: send.ID}
+				dst = ack.Append(dst, c.version)
+			case send.QoS == 0 && send.Message.Expired(now): // others have an identifier that must be used up
+				expired++
+			default:
+				sent[send.QoS]++
+				dst = enc.Append(dst, send.Copy, send.ID, send.Dup, now)
+			}
+		}
+		c.b.batches.Release(batch)
 	}
-	if c.cause.Load() != nil { // end set its deadline before ours, perhaps
-		if err := c.tcp.SetWriteDeadline(now.Add(goodbye)); err != nil {
-			return err
+	c.b.stats.count(&sent, expired)
+	return dst, more
+}
+
+// take takes a batch out, and tells whether there is another.
+func (c *conn) take(s *session, now time.Time) (batch *delivery.Batch, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	batch = c.out.Take()
+	if c.out.Len() == 0 && s.conn == c && s.backlog != nil {
+		s.pump(now)
+		if batch == nil {
+			batch = c.out.Take()
 		}
 	}
-	_, err := c.nc.Write(b)
-	return err
+	return batch, c.out.Len() > 0
+}
+
+// reply sends an acknowledgement.
+func (c *conn) reply(typ packet.Type, id uint16, code packet.ReasonCode) {
+	var room [8]byte
+	ack := packet.Ack{Type: typ, PacketID: id, Code: code}
+	c.Reply(ack.Append(room[:0], c.version))
 }
 
 // end makes the connection end, for the first reason that is given. It may be called from anywhere and does not
@@ -220,32 +133,59 @@ func (c *conn) end(e *ending) {
 	if !c.cause.CompareAndSwap(nil, e) {
 		return
 	}
-	defer close(c.told)
-	spoke, greeted := c.out.close(e)
-	c.spoke = spoke
-	if (e.reason == stopped || e.reason == tooMany) && !greeted {
-		c.tcp.Close() // those who read header and handshake set deadlines of their own
-		return
+	if nc := c.arriving.Load(); nc != nil {
+		(*nc).Close() // who reads header and handshake finds out
+	} else {
+		c.Finish()
 	}
-	now := time.Now()
-	c.tcp.SetWriteDeadline(now.Add(goodbye)) // fails only when it is closed
-	c.tcp.SetReadDeadline(now)
 }
 
-// finish cleans up after the connection, in its own goroutine.
-func (c *conn) finish(e *ending) {
-	c.end(e)
-	<-c.told // by now by whoever was first
-	e = c.cause.Load()
-	c.b.detach(c, e)
-	c.out.wait()
-	if c.spoke {
-		c.linger()
+// Ended implements wire.Peer.
+func (c *conn) Ended(err error) (speak bool) {
+	if err == nil { // end was called
+		err = c.cause.Load()
 	}
+	while := keepAliveTimeout
+	if c.session == nil {
+		while = connectTimeout
+	}
+	c.cause.CompareAndSwap(nil, endingOf(err, while))
+	e := c.cause.Load()
+	c.b.detach(c, e)
+	c.parting = e.code.Failed() && c.version != 0 && len(c.lastWords(nil)) > 0
+	return c.parting
+}
+
+// lastWords appends what an ending has to say to this client.
+func (c *conn) lastWords(dst []byte) []byte {
+	e, n := c.cause.Load(), len(dst)
+	switch {
+	case c.session == nil:
+		dst = (&packet.Connack{Code: e.code}).Append(dst, c.version)
+	case c.version == packet.V5: // no version before has a DISCONNECT from the server
+		dst = (&packet.Disconnect{Code: e.code}).Append(dst, c.version)
+	}
+	if !c.takes(len(dst) - n) {
+		return dst[:n]
+	}
+	return dst
+}
+
+// takes reports whether the client takes a packet of so many bytes [MQTT-3.1.2-24]. All that have no list in them are shorter than
+// the CONNACK.
+func (c *conn) takes(n int) bool { return c.maxPacket == 0 || n <= int(c.maxPacket) }
+
+// Closed implements wire.Peer.
+func (c *conn) Closed() {
+	e := c.cause.Load()
 	c.b.stats.ended[e.reason].Add(1)
 	c.logEnd(e)
-	c.nc.Close()
-	c.tcp.Close()
+	if s := c.session; s != nil {
+		s.mu.Lock()
+		c.out.Drop(&c.b.batches)
+		s.mu.Unlock()
+	}
+	c.b.unregister(c) // Run waits for it
 }
 
 // logEnd writes the one line that a connection has, at debug: a node sees thousands of them a second after an
@@ -266,20 +206,4 @@ func (c *conn) logEnd(e *ending) {
 		attrs = append(attrs, slog.Any("error", e.err))
 	}
 	c.b.log.LogAttrs(ctx, slog.LevelDebug, "connection ended", attrs...)
-}
-
-// lingerBytes bounds what a client that has been told to go may still send.
-const lingerBytes = 256 << 10
-
-// linger reads what the client is still sending, until it has closed: a socket that is closed with unread data
-// resets the connection, and the reset overtakes the packet that says why (RFC 1122, section 4.2.2.13).
-func (c *conn) linger() {
-	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
-		if half.CloseWrite() != nil {
-			return
-		}
-	}
-	if c.tcp.SetReadDeadline(time.Now().Add(goodbye)) == nil {
-		io.CopyN(io.Discard, c.tcp, lingerBytes)
-	}
 }

@@ -4,12 +4,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"math"
-	"net"
 	"time"
 
 	"github.com/mqttlb/mqttlb/broker/delivery"
 	"github.com/mqttlb/mqttlb/broker/packet"
 	"github.com/mqttlb/mqttlb/broker/topic"
+	"github.com/mqttlb/mqttlb/broker/wire"
 )
 
 // arrival is what a CONNECT asks for, within what the node allows.
@@ -22,43 +22,29 @@ type arrival struct {
 	granted packet.Properties // of the CONNACK
 }
 
-// connect reads the first packet and opens the session, or refuses. The CONNACK is under way when it returns nil.
-func (c *conn) connect(r *packet.Reader) error {
-	h, body, err := r.Next()
-	if err != nil {
-		return firstError(err)
-	}
+// connect handles the first packet: it opens the session, or refuses. The CONNACK is under way when it returns nil.
+func (c *conn) connect(h packet.Header, body []byte) (wire.Verdict, error) {
 	var p packet.Connect
 	if err := p.Decode(h, body); err != nil {
-		return c.undecodable(&p, err)
+		return 0, c.undecodable(&p, err)
 	}
 	c.version = p.Version
 	if size, limited := p.Properties.Int(packet.MaximumPacketSize); limited {
-		c.maxPacket = int(min(size, math.MaxInt32))
+		c.maxPacket = min(size, math.MaxInt32)
 	}
-	c.out.greet(p.Version, c.maxPacket)
-	a, err := c.arrive(&p)
+	a, err := c.request(&p)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	c.keepAlive(&p, a)
-	if connack := (packet.Connack{Properties: a.granted}); !c.takes(connack.Append(nil, c.version)) {
-		return &ending{reason: refused, err: errors.New("not even the CONNACK is within its maximum packet size")}
+	c.grantKeepAlive(&p, a)
+	if connack := (packet.Connack{Properties: a.granted}); !c.takes(len(connack.Append(nil, c.version))) {
+		return 0, &ending{reason: refused, err: errors.New("not even the CONNACK is within its maximum packet size")}
 	}
-	return c.b.attach(c, a)
-}
-
-// takes reports whether the client takes a packet [MQTT-3.1.2-24]. All that have no list in them are shorter than
-// the CONNACK.
-func (c *conn) takes(raw []byte) bool { return c.maxPacket == 0 || len(raw) <= c.maxPacket }
-
-// firstError tells a stranger's bytes from a client's mistake.
-func firstError(err error) error {
-	var broken *packet.Error
-	if errors.As(err, &broken) {
-		return &ending{reason: notMQTT, err: err}
+	if err := c.b.attach(c, a); err != nil {
+		return 0, err
 	}
-	return err
+	c.SetIdle(c.idle())
+	return wire.Done, nil
 }
 
 // undecodable answers a CONNECT that is none: with the version where that is the trouble [MQTT-3.1.2-2], with
@@ -69,17 +55,18 @@ func (c *conn) undecodable(p *packet.Connect, err error) error {
 	case !errors.As(err, &broken) || p.Version == 0:
 		return &ending{reason: notMQTT, err: err}
 	case broken.Code == packet.UnsupportedProtocolVersion:
-		c.out.greet(packet.V311, 0)
+		c.version = packet.V311
 		return &ending{refused, broken.Code, err}
 	case p.Version == packet.V5:
-		c.out.greet(packet.V5, 0)
+		c.version = packet.V5
 		return &ending{refused, broken.Code, err}
 	}
+	c.version = 0 // there is nothing that could be said
 	return &ending{reason: refused, err: err}
 }
 
-// arrive checks what the client asks for.
-func (c *conn) arrive(p *packet.Connect) (*arrival, error) {
+// request checks what the client asks for.
+func (c *conn) request(p *packet.Connect) (*arrival, error) {
 	if p.Properties.Bytes(packet.AuthMethod) != nil { // [MQTT-4.12.0-1]
 		return nil, refuse(packet.BadAuthenticationMethod, "there are no authentication methods")
 	}
@@ -122,6 +109,8 @@ func (c *conn) grant(p *packet.Connect, a *arrival) {
 		}
 		return
 	}
+	numbers, _ := p.Properties.Int(packet.TopicAliasMaximum)
+	c.numbers = delivery.NewAliases(min(int(numbers), limits.MaxTopicAlias))
 	window, _ := p.Properties.Int(packet.ReceiveMaximum)
 	a.window = min(a.window, int(window)) // [MQTT-3.3.4-9]
 	seconds, _ := p.Properties.Int(packet.SessionExpiry)
@@ -141,18 +130,16 @@ func (c *conn) grant(p *packet.Connect, a *arrival) {
 	}
 }
 
-// keepAlive sets how long the client may be silent: one and a half times its keep alive [MQTT-3.1.2-22], which as
-// a duration cannot overflow. Where there is none, TCP finds out in a quarter of an hour that a client is gone.
-func (c *conn) keepAlive(p *packet.Connect, a *arrival) {
-	seconds := time.Duration(p.KeepAlive)
+// grantKeepAlive settles how long the client may be silent between two packets.
+func (c *conn) grantKeepAlive(p *packet.Connect, a *arrival) {
+	c.keepAlive = p.KeepAlive
 	longest := c.b.config.Session.MaxKeepAlive / time.Second
-	if p.Version == packet.V5 && longest > 0 && (seconds == 0 || seconds > longest) {
-		seconds = longest
-		a.granted.AddInt(packet.ServerKeepAlive, uint32(seconds)) // [MQTT-3.2.2-21]
-	}
-	c.in.idle = seconds * time.Second * 3 / 2
-	if seconds == 0 {
-		// Without effect on the connection when it fails.
-		c.tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 10 * time.Minute, Interval: time.Minute, Count: 5})
+	if p.Version == packet.V5 && longest > 0 && (p.KeepAlive == 0 || time.Duration(p.KeepAlive) > longest) {
+		c.keepAlive = uint16(longest)
+		a.granted.AddInt(packet.ServerKeepAlive, uint32(longest)) // [MQTT-3.2.2-21]
 	}
 }
+
+// idle is how long the client may be silent: one and a half times its keep alive [MQTT-3.1.2-22], which as a duration cannot
+// overflow; 0 = for ever.
+func (c *conn) idle() time.Duration { return time.Duration(c.keepAlive) * time.Second * 3 / 2 }

@@ -265,6 +265,7 @@ func TestKeepAliveCountsPackets(t *testing.T) {
 
 // TestKeepAliveOfALargePacket: one that is on its way for longer than the keep alive is a sign of life.
 func TestKeepAliveOfALargePacket(t *testing.T) {
+	const sign = 4 << 10
 	n := start(t, nil)
 	c := n.open(t, packet.Connect{Version: packet.V5, ClientID: []byte("a"), CleanStart: true, KeepAlive: 1})
 	b := (&packet.Publish{Topic: []byte("t"), Payload: make([]byte, 10*2*sign)}).Append(nil, packet.V5)
@@ -282,7 +283,7 @@ func TestKeepAliveDoesNotOverflow(t *testing.T) {
 	n := start(t, nil)
 	for _, seconds := range []uint16{43691, 65535} { // times 3 / 2, they would be 0 or 1 in 16 bits
 		c := n.open(t, packet.Connect{Version: packet.V311, ClientID: []byte("a"), CleanStart: true, KeepAlive: seconds})
-		idle := n.connOf("a").in.idle
+		idle := n.connOf("a").idle()
 		if want := time.Duration(seconds) * time.Second * 3 / 2; idle != want {
 			t.Errorf("keep alive %d: cut after %v, want %v", seconds, idle, want)
 		}

@@ -9,29 +9,31 @@ import (
 	"github.com/mqttlb/mqttlb/broker/packet"
 	"github.com/mqttlb/mqttlb/broker/route"
 	"github.com/mqttlb/mqttlb/broker/topic"
+	"github.com/mqttlb/mqttlb/broker/wire"
 )
 
 // handle does what one packet asks for. Its error ends the connection. The body is valid until it returns.
-func (c *conn) handle(h packet.Header, body []byte) error {
+func (c *conn) handle(h packet.Header, body []byte) (wire.Verdict, error) {
 	switch h.Type {
 	case packet.PUBLISH:
-		return c.handlePublish(h, body)
+		return wire.Done, c.handlePublish(h, body)
 	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
-		return c.handleAck(h, body)
+		return wire.Done, c.handleAck(h, body)
 	case packet.SUBSCRIBE:
 		return c.handleSubscribe(h, body)
 	case packet.UNSUBSCRIBE:
 		return c.handleUnsubscribe(h, body)
 	case packet.PINGREQ:
-		c.out.packet(packet.AppendPingresp(nil)) // [MQTT-3.12.4-1]
-		return nil
+		var room [2]byte
+		c.Reply(packet.AppendPingresp(room[:0])) // [MQTT-3.12.4-1]
+		return wire.Done, nil
 	case packet.DISCONNECT:
-		return c.handleDisconnect(h, body)
+		return wire.Done, c.handleDisconnect(h, body)
 	case packet.CONNECT: // [MQTT-3.1.0-2]
-		return violation(packet.ProtocolError, "a second CONNECT")
+		return 0, violation(packet.ProtocolError, "a second CONNECT")
 	}
 	// AUTH is for those who began with an authentication method: nobody could (section 4.12.1).
-	return violation(packet.ProtocolError, "a client sends no %v here", h.Type)
+	return 0, violation(packet.ProtocolError, "a client sends no %v here", h.Type)
 }
 
 func (c *conn) handlePublish(h packet.Header, body []byte) error {
@@ -51,7 +53,7 @@ func (c *conn) handlePublish(h packet.Header, body []byte) error {
 	}
 	switch p.QoS {
 	case 1:
-		c.out.answer(packet.PUBACK, p.PacketID, c.accept(&p)) // [MQTT-4.3.2-4]
+		c.reply(packet.PUBACK, p.PacketID, c.accept(&p)) // [MQTT-4.3.2-4]
 	case 2:
 		return c.receive(&p)
 	default:
@@ -112,7 +114,9 @@ func (c *conn) accept(p *packet.Publish) packet.ReasonCode {
 			m.Expires = time.Now().Add(time.Duration(seconds) * time.Second)
 		}
 	}
-	if !c.b.publish(m) {
+	receivers := c.b.publish(m)
+	c.Spend(receivers)
+	if receivers == 0 {
 		return packet.NoMatchingSubscribers
 	}
 	return packet.Success
@@ -139,7 +143,7 @@ func (c *conn) receive(p *packet.Publish) error {
 			return err
 		}
 	}
-	c.out.answer(packet.PUBREC, p.PacketID, code) // [MQTT-4.3.3-8]
+	c.reply(packet.PUBREC, p.PacketID, code) // [MQTT-4.3.3-8]
 	return nil
 }
 
@@ -159,13 +163,13 @@ func (c *conn) handleAck(h packet.Header, body []byte) error {
 		}
 	})
 	if err == nil {
-		c.out.answer(packet.PUBCOMP, p.PacketID, code) // [MQTT-4.3.3-11]
+		c.reply(packet.PUBCOMP, p.PacketID, code) // [MQTT-4.3.3-11]
 	}
 	return err
 }
 
-// publish gives a message to everyone who wants it and reports whether anyone did.
-func (b *Broker) publish(m *delivery.Message) bool {
+// publish gives a message to everyone who wants it and returns how many did.
+func (b *Broker) publish(m *delivery.Message) (receivers int) {
 	now := time.Now()
 	return b.table.Publish(m, func(s *session, c delivery.Copy) { s.deliver(c, now) })
 }
@@ -174,36 +178,66 @@ func (b *Broker) publish(m *delivery.Message) bool {
 // messages, and a packet holds hundreds of thousands.
 const filtersAtOnce = 10_000
 
-func (c *conn) handleSubscribe(h packet.Header, body []byte) error {
+// A change of subscriptions with many filters goes on in further turns, so that other clients have theirs; a filter counts as so much
+// work, and each retained message that it finds as one delivery.
+const filterWork = 64
+
+func (c *conn) handleSubscribe(h packet.Header, body []byte) (wire.Verdict, error) {
 	var p packet.Subscribe
 	if err := p.Decode(c.version, h, body); err != nil {
-		return err
+		return 0, err
 	}
 	var id uint32
 	for i := range p.Properties.SubscriptionIDs() {
 		id = i
 	}
-	ack := packet.Suback{PacketID: p.PacketID, Codes: make([]byte, 0, p.Subscriptions.Len())}
-	for filter, options := range p.Subscriptions.All() { // each with the session to itself: others need it meanwhile
-		code := packet.QuotaExceeded
-		if len(ack.Codes) < filtersAtOnce {
-			if err := c.own(func(s *session) { code = s.subscribe(string(filter), options, id) }); err != nil {
-				return err
+	codes := c.resume(p.Subscriptions.Len())
+	done := len(codes)
+	for filter, options := range p.Subscriptions.All() {
+		if done > 0 {
+			done--
+			continue
+		}
+		if c.Spent() {
+			return c.suspend(codes)
+		}
+		code, found := packet.QuotaExceeded, 0
+		if len(codes) < filtersAtOnce {
+			if err := c.own(func(s *session) { code, found = s.subscribe(string(filter), options, id) }); err != nil {
+				return 0, err
 			}
 		}
-		ack.Codes = append(ack.Codes, byte(code)) // [MQTT-3.8.4-6]
+		c.Spend(filterWork + found)
+		codes = append(codes, byte(code)) // [MQTT-3.8.4-6]
 	}
-	return c.settled(ack.Append(nil, c.version)) // [MQTT-3.8.4-1]
+	ack := packet.Suback{PacketID: p.PacketID, Codes: codes}
+	return wire.Done, c.settled(ack.Append(nil, c.version)) // [MQTT-3.8.4-1]
+}
+
+// resume returns the codes that turns before have found, of a packet with so many filters.
+func (c *conn) resume(filters int) []byte {
+	if c.pending == nil {
+		return make([]byte, 0, filters)
+	}
+	codes := c.pending.codes
+	c.pending = nil
+	return codes
+}
+
+// suspend goes on in another turn.
+func (c *conn) suspend(codes []byte) (wire.Verdict, error) {
+	c.pending = &pending{codes: codes}
+	return wire.Again, nil
 }
 
 // settled sends the answer to a change of subscriptions, and what the change has asked for. A client that does not take an
 // answer of this size would wait for it in vain [MQTT-3.1.2-25]: its connection ends.
 func (c *conn) settled(ack []byte) error {
-	if !c.takes(ack) {
+	if !c.takes(len(ack)) {
 		return violation(packet.PacketTooLarge, "it asks for an answer of %d bytes and takes %d", len(ack), c.maxPacket)
 	}
 	return c.own(func(s *session) {
-		c.out.packet(ack)
+		c.Reply(ack)
 		s.pump(time.Now())
 	})
 }
@@ -211,9 +245,9 @@ func (c *conn) settled(ack []byte) error {
 // subscribe adds one subscription, and the retained messages that it asks for to the backlog. There they find room for each of
 // those that there are, and max_queued more: a client that subscribes again and again without reading gets each of them
 // about once. s.mu is held.
-func (s *session) subscribe(filter string, o packet.Options, id uint32) packet.ReasonCode {
+func (s *session) subscribe(filter string, o packet.Options, id uint32) (code packet.ReasonCode, found int) {
 	if !s.filters.Room(filter) {
-		return packet.QuotaExceeded
+		return packet.QuotaExceeded, 0
 	}
 	w := route.Want{
 		ID:                id,
@@ -223,26 +257,43 @@ func (s *session) subscribe(filter string, o packet.Options, id uint32) packet.R
 		RetainAsPublished: o.RetainAsPublished,
 	}
 	_, most := s.b.table.Size()
-	room := max(most+s.b.config.Limits.MaxQueued-s.backlog.Len(), 0)
+	waits := 0
+	if s.backlog != nil {
+		waits = s.backlog.Len()
+	}
+	room := max(most+s.b.config.Limits.MaxQueued-waits, 0)
 	retained, more, err := s.b.table.Subscribe(s, filter, w, room)
 	if err != nil {
-		return packet.TopicFilterInvalid
+		return packet.TopicFilterInvalid, 0
 	}
 	if more { // how many more is not worth a walk through all of them
 		s.b.stats.dropped[queueFull].Add(1)
 	}
 	s.filters.Add(filter)
-	s.backlog.Push(retained)
-	return packet.ReasonCode(w.QoS) // [MQTT-3.8.4-7]
+	if len(retained) > 0 {
+		if s.backlog == nil {
+			s.backlog = new(route.Backlog)
+		}
+		s.backlog.Push(retained)
+	}
+	return packet.ReasonCode(w.QoS), len(retained) // [MQTT-3.8.4-7]
 }
 
-func (c *conn) handleUnsubscribe(h packet.Header, body []byte) error {
+func (c *conn) handleUnsubscribe(h packet.Header, body []byte) (wire.Verdict, error) {
 	var p packet.Unsubscribe
 	if err := p.Decode(c.version, h, body); err != nil {
-		return err
+		return 0, err
 	}
-	ack := packet.Unsuback{PacketID: p.PacketID, Codes: make([]byte, 0, p.Filters.Len())}
+	codes := c.resume(p.Filters.Len())
+	done := len(codes)
 	for filter := range p.Filters.All() {
+		if done > 0 {
+			done--
+			continue
+		}
+		if c.Spent() {
+			return c.suspend(codes)
+		}
 		name, code := string(filter), packet.Success
 		if err := c.own(func(s *session) {
 			if !s.b.table.Unsubscribe(s, name) {
@@ -250,11 +301,13 @@ func (c *conn) handleUnsubscribe(h packet.Header, body []byte) error {
 			}
 			s.filters.Remove(name)
 		}); err != nil {
-			return err
+			return 0, err
 		}
-		ack.Codes = append(ack.Codes, byte(code)) // [MQTT-3.11.3-1]
+		c.Spend(filterWork)
+		codes = append(codes, byte(code)) // [MQTT-3.11.3-1]
 	}
-	return c.settled(ack.Append(nil, c.version)) // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
+	ack := packet.Unsuback{PacketID: p.PacketID, Codes: codes}
+	return wire.Done, c.settled(ack.Append(nil, c.version)) // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
 }
 
 // handleDisconnect ends the connection as the client wants it, always with an error.

@@ -3,29 +3,49 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"os"
+	"syscall"
 	"time"
 
+	"github.com/pires/go-proxyproto"
+	"github.com/pires/go-proxyproto/tlvparse"
+
 	"github.com/mqttlb/mqttlb/broker/config"
+	"github.com/mqttlb/mqttlb/broker/wire"
 	"github.com/mqttlb/mqttlb/certs"
+	"github.com/mqttlb/mqttlb/internal/detach"
 	"github.com/mqttlb/mqttlb/internal/listen"
+	"github.com/mqttlb/mqttlb/lb/handshake"
 )
 
 // listener is an open port.
 type listener struct {
 	config.Listener
-	ln  *net.TCPListener
+	ln  net.Listener
 	tls *tls.Config // nil = plain
 }
 
-func open(l config.Listener, t *tls.Config) (*listener, error) {
-	ln, err := listen.TCP(context.Background(), l.Listen, listen.Options{})
+func (b *Broker) open(l config.Listener, t *tls.Config) (*listener, error) {
+	tcp, err := listen.TCP(context.Background(), l.Listen, listen.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("listener %s: %w", l.Name, err)
 	}
+	ln, err := b.sockets.Listener(tcp, keepAlive())
+	if err != nil {
+		tcp.Close()
+		return nil, fmt.Errorf("listener %s: %w", l.Name, err)
+	}
 	return &listener{Listener: l, ln: ln, tls: t}, nil
+}
+
+// keepAlive is TCP's. Clients have a keep alive of their own; those who have chosen none are found to be gone after a quarter of an hour.
+func keepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: 10 * time.Minute, Interval: time.Minute, Count: 5}
 }
 
 func tlsConfig(t *config.TLS) (*tls.Config, error) {
@@ -33,7 +53,16 @@ func tlsConfig(t *config.TLS) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{GetCertificate: set.Get, MinVersion: tls.VersionTLS12}, nil
+	return handshake.Prepare(&tls.Config{GetCertificate: set.Get, MinVersion: tls.VersionTLS12, CipherSuites: suites()}), nil
+}
+
+// suites are those of TLS 1.2 that package record goes on with after the handshake: what RFC 9325, section 4.2, recommends. TLS 1.3 has no others.
+func suites() []uint16 {
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	}
 }
 
 // accept takes connections until the port is closed. Nothing that accept(2) reports ends it earlier.
@@ -49,17 +78,132 @@ func (b *Broker) accept(ctx context.Context, l *listener) {
 			return
 		}
 		b.stats.accepted.Add(1)
-		c := b.register(l, nc.(*net.TCPConn))
-		if c == nil {
+		c := b.register(l, nc)
+		switch {
+		case c == nil:
 			b.stats.ended[tooMany].Add(1)
 			nc.Close()
-			continue
+		case l.direct():
+			c.settle(nc, nil)
+		default:
+			go c.arrive() // unregister, which Run waits for, comes at its end or later
 		}
-		go func() {
-			defer b.unregister(c) // Run waits for it
-			c.serve()
-		}()
 	}
+}
+
+// direct reports whether MQTT begins with the first byte.
+func (l *listener) direct() bool {
+	return l.tls == nil && l.Transport != config.WebSocket && (l.ProxyProtocol == config.ProxyNone || l.ProxyProtocol == "")
+}
+
+// arrive is the beginning of a connection: whatever comes before MQTT, with one deadline for all.
+func (c *conn) arrive() {
+	nc := *c.arriving.Load()
+	settled, rest, err := c.introduce(nc)
+	if err != nil {
+		nc.Close()
+		c.over(err)
+		return
+	}
+	c.settle(settled, rest)
+}
+
+// settle gives the connection to a loop; rest was read of it already.
+func (c *conn) settle(nc net.Conn, rest []byte) {
+	if !detach.Possible(nc) {
+		nc.Close()
+		c.over(&ending{reason: tlsHandshake, err: errors.New("its cipher suite is not one that is served")})
+		return
+	}
+	err := c.b.loops.Adopt(&c.Conn, nc, wire.Start{
+		Peer: c, Timeout: time.Until(c.deadline()), WebSocket: c.l.Transport == config.WebSocket, Rest: rest,
+	})
+	if err != nil {
+		c.over(err)
+		return
+	}
+	c.arriving.Store(nil)
+	if c.cause.Load() != nil { // end saw that it was arriving
+		c.Finish()
+	}
+}
+
+// over ends a connection that never came to a loop, and whose socket is closed.
+func (c *conn) over(err error) {
+	c.cause.CompareAndSwap(nil, endingOf(err, connectTimeout))
+	c.Closed()
+}
+
+// deadline is when the CONNECT must have come.
+func (c *conn) deadline() time.Time { return c.since.Add(c.b.connectTimeout) }
+
+// introduce reads what comes before MQTT, and returns the connection that is left, with what was read of it already.
+func (c *conn) introduce(nc net.Conn) (net.Conn, []byte, error) {
+	nc, err := c.identify(nc)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.l.tls != nil {
+		if nc, err = c.handshake(nc); err != nil {
+			return nil, nil, err
+		}
+	}
+	if c.l.Transport != config.WebSocket {
+		return nc, nil, nil
+	}
+	return nil, nil, errors.New("no WebSocket")
+}
+
+// identify finds out who the client is: the peer, or whom the PROXY header names. A LOCAL header, which
+// health checks have, names nobody (PROXY protocol, section 2.2).
+func (c *conn) identify(nc net.Conn) (net.Conn, error) {
+	if c.l.ProxyProtocol == config.ProxyNone || c.l.ProxyProtocol == "" {
+		return nc, nil
+	}
+	header, rest, err := listen.ReadProxy(nc, c.deadline())
+	switch {
+	case errors.Is(err, listen.ErrNoProxy):
+		if c.l.ProxyProtocol == config.ProxyRequire {
+			return nil, &ending{reason: proxyHeader, err: err}
+		}
+	case quiet(err):
+		return nil, err
+	case err != nil:
+		return nil, &ending{reason: proxyHeader, err: err}
+	case header.Source.IsValid():
+		c.addr = header.Source
+	}
+	c.identity = identity(header.TLVs)
+	return rest, nil
+}
+
+// identity is the common name of the client certificate that the load balancer has verified, as its header says (PROXY protocol,
+// section 2.2.6); "" when it says nothing.
+func identity(tlvs []proxyproto.TLV) string {
+	ssl, there := tlvparse.FindSSL(tlvs)
+	if !there || !ssl.Verified() || !ssl.ClientCertConn() && !ssl.ClientCertSess() {
+		return ""
+	}
+	name, _ := ssl.ClientCN()
+	return name
+}
+
+// quiet reports whether err is nothing but a client that left or said nothing: a probe of the port, say.
+func quiet(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ECONNRESET)
+}
+
+func (c *conn) handshake(nc net.Conn) (net.Conn, error) {
+	ctx, cancel := context.WithDeadline(context.Background(), c.deadline())
+	defer cancel()
+	stream, _, err := handshake.Server(ctx, nc, c.l.tls, &c.b.computing)
+	switch {
+	case err == nil:
+		return stream, nil
+	case quiet(err):
+		return nil, err
+	}
+	return nil, &ending{reason: tlsHandshake, err: err}
 }
 
 // sayNo is how many connections beyond max_connections are heard, to be told that there are too many.
@@ -67,15 +211,15 @@ const sayNo = 64
 
 // register makes a connection known; nil when there is no room. Whoever has connected and said nothing makes room
 // for those who come later, so that such connections keep nobody from being served.
-func (b *Broker) register(l *listener, tcp *net.TCPConn) *conn {
+func (b *Broker) register(l *listener, nc net.Conn) *conn {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	most := b.config.Limits.MaxConnections + sayNo
 	limited := most > sayNo
-	if b.stopping || limited && len(b.conns) >= most+sayNo { // they are slow to go
+	if b.stopping || limited && b.connections >= most+sayNo { // they are slow to go
 		return nil
 	}
-	if limited && len(b.conns) >= most {
+	if limited && b.connections >= most {
 		oldest := b.silent.Front()
 		if oldest == nil {
 			return nil
@@ -84,11 +228,13 @@ func (b *Broker) register(l *listener, tcp *net.TCPConn) *conn {
 		b.hear(c)
 		c.end(&ending{reason: tooMany})
 	}
-	c := &conn{b: b, l: l, tcp: tcp, since: time.Now(), told: make(chan struct{})}
-	c.out = newOutbox(c)
-	c.in.c = c
+	c := &conn{b: b, l: l, since: time.Now()}
+	if peer, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		c.addr = listen.Unmap(peer.AddrPort())
+	}
+	c.arriving.Store(&nc)
 	c.waits = b.silent.PushBack(c)
-	b.conns[c] = struct{}{}
+	b.connections++
 	b.running.Add(1)
 	return c
 }
@@ -104,7 +250,7 @@ func (b *Broker) hear(c *conn) {
 func (b *Broker) unregister(c *conn) {
 	b.mu.Lock()
 	b.hear(c)
-	delete(b.conns, c)
+	b.connections--
 	b.mu.Unlock()
 	b.running.Done()
 }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/mqttlb/mqttlb/broker/packet"
+	"github.com/mqttlb/mqttlb/broker/wire"
 )
 
 // reason is why a connection ended: a log attribute and a metric's label, hence a closed list.
@@ -84,14 +85,31 @@ func endingOf(err error, while reason) *ending {
 		return e
 	case errors.As(err, &broken):
 		return &ending{protocolError, broken.Code, err}
+	case errors.Is(err, errEnded):
+		return &ending{takenOver, packet.SessionTakenOver, nil} // [MQTT-3.1.4-3]
+	case errors.Is(err, wire.ErrNotMQTT), while == connectTimeout && isBroken(err):
+		return &ending{reason: notMQTT, err: err}
+	case errors.Is(err, wire.ErrStalled):
+		return &ending{reason: writeTimeout}
 	case errors.Is(err, packet.ErrTooLarge):
 		return &ending{packetTooLarge, packet.PacketTooLarge, err}
-	case errors.Is(err, os.ErrDeadlineExceeded) && while == keepAliveTimeout:
+	case late(err) && while == keepAliveTimeout:
 		return &ending{while, packet.KeepAliveTimeout, nil} // [MQTT-3.1.2-22]
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case late(err):
 		return &ending{reason: while}
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		return &ending{reason: clientClosed}
 	}
 	return &ending{clientClosed, 0, err}
+}
+
+// late reports whether time ran out: on the loop, or before.
+func late(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, wire.ErrIdle)
+}
+
+// isBroken reports whether bytes could not be read as a packet.
+func isBroken(err error) bool {
+	var broken *packet.Error
+	return errors.As(err, &broken)
 }

@@ -60,7 +60,7 @@ func (b *Broker) attachLocked(c *conn, a *arrival, now time.Time) (after afterma
 		b.sessionNumber++
 		s = &session{
 			b: b, id: a.id, number: b.sessionNumber,
-			outgoing: delivery.NewOutgoing(b.config.Limits.MaxQueued, b.queuedBytes()),
+			outgoing: delivery.NewOutgoing(&b.queued),
 		}
 		b.sessions[a.id] = s
 	}
@@ -76,13 +76,13 @@ func (s *session) handOver(clean bool, now time.Time) (after aftermath, present 
 	defer s.mu.Unlock()
 	s.stopTimer()
 	after.displaced = s.conn
-	over := s.conn == nil && !now.Before(s.expireAt) || s.conn != nil && s.expiry == 0 // it goes with its connection
-	present = !clean && !over                                                          // [MQTT-3.1.2-4] [MQTT-3.1.2-5]
+	over := s.away != nil && !now.Before(s.away.expireAt) || s.conn != nil && s.expiry == 0 // it goes with its connection
+	present = !clean && !over                                                               // [MQTT-3.1.2-4] [MQTT-3.1.2-5]
 	if w := s.will; w != nil && (!present || s.conn != nil && w.Delay == 0) {
 		// Section 3.1.2.5: the connection is closed; a delay is cut short by the end of the session.
 		after.will = w.Message(now)
 	}
-	s.will, s.willAt = nil, time.Time{} // else the newcomer came in time [MQTT-3.1.3-9]
+	s.will, s.away = nil, nil // else the newcomer came in time [MQTT-3.1.3-9]
 	s.leave()
 	if !present {
 		after.gone, after.filters = s, s.finish()
@@ -100,7 +100,7 @@ func (s *session) leave() {
 // finish ends the session and returns the filters that the table is to forget. s.mu is held.
 func (s *session) finish() route.Filters {
 	filters := s.filters
-	s.ended, s.filters, s.backlog = true, route.Filters{}, route.Backlog{}
+	s.ended, s.filters, s.backlog, s.away = true, route.Filters{}, nil, nil
 	s.outgoing, s.incoming = delivery.Outgoing{}, delivery.Incoming{}
 	return filters
 }
@@ -112,11 +112,11 @@ func (s *session) take(c *conn, a *arrival, present bool, now time.Time) {
 	c.session = s
 	s.conn = c
 	s.online.Store(true)
-	s.expiry, s.expireAt = a.expiry, time.Time{}
+	s.expiry = a.expiry
 	s.will = a.will
 	s.outgoing.Connected(a.window)
 	connack := packet.Connack{SessionPresent: present, Properties: a.granted} // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
-	c.out.accept(connack.Append(nil, c.version))
+	c.Reply(connack.Append(nil, c.version))                                   // the first packet of all [MQTT-3.2.0-1]
 	s.pump(now)
 }
 
@@ -152,12 +152,12 @@ func (b *Broker) detachLocked(c *conn, e *ending, now time.Time) (after aftermat
 		after.gone, after.filters = s, s.finish()
 		return after
 	}
-	s.expireAt = now.Add(s.expiry)
+	s.away = &absence{expireAt: now.Add(s.expiry)}
 	if s.will != nil && s.will.Delay == 0 {
 		after.will, s.will = s.will.Message(now), nil
 	}
 	if s.will != nil {
-		s.willAt = now.Add(s.will.Delay)
+		s.away.willAt = now.Add(s.will.Delay)
 	}
 	s.startTimer(now)
 	return after
@@ -165,17 +165,16 @@ func (b *Broker) detachLocked(c *conn, e *ending, now time.Time) (after aftermat
 
 // startTimer wakes the session when its will is due or it expires. s.mu is held.
 func (s *session) startTimer(now time.Time) {
-	at := s.expireAt
-	if s.will != nil && s.willAt.Before(at) {
-		at = s.willAt
+	at := s.away.expireAt
+	if s.will != nil && s.away.willAt.Before(at) {
+		at = s.away.willAt
 	}
-	s.timer = time.AfterFunc(at.Sub(now), s.due)
+	s.away.timer = time.AfterFunc(at.Sub(now), s.due)
 }
 
 func (s *session) stopTimer() {
-	if s.timer != nil {
-		s.timer.Stop()
-		s.timer = nil
+	if s.away != nil && s.away.timer != nil {
+		s.away.timer.Stop()
 	}
 }
 
@@ -195,11 +194,11 @@ func (s *session) due() {
 func (s *session) dueLocked(now time.Time) (after aftermath) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || s.conn != nil {
+	if s.ended || s.away == nil {
 		return after
 	}
-	over := !now.Before(s.expireAt)
-	if s.will != nil && (over || !now.Before(s.willAt)) {
+	over := !now.Before(s.away.expireAt)
+	if s.will != nil && (over || !now.Before(s.away.willAt)) {
 		after.will, s.will = s.will.Message(now), nil
 	}
 	if over {

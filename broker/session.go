@@ -19,7 +19,7 @@ import (
 //	                      takeover          attach               ▼
 //	                           └── clean start, expiry 0 ──► ended
 //
-// Locks are taken in this order: Broker.mu, session.mu, then that of the table or outbox.mu. An ended session
+// Locks are taken in this order: Broker.mu, session.mu, then that of the table or of a loop. An ended session
 // stays ended; a new one with the same identifier is another object.
 type session struct {
 	b      *Broker
@@ -32,14 +32,19 @@ type session struct {
 	conn     *conn // nil while the client is away
 	outgoing delivery.Outgoing
 	incoming delivery.Incoming
-	backlog  route.Backlog  // retained messages for new subscriptions, not yet sent
+	backlog  *route.Backlog // retained messages for new subscriptions, not yet sent; nil = none
 	filters  route.Filters  // subscribed to
 	will     *delivery.Will // of the connection, or of the last one until its delay is over
-	willAt   time.Time      // zero: the will waits for the connection to end
 	expiry   time.Duration
-	expireAt time.Time   // while the client is away
-	timer    *time.Timer // while the client is away and the session goes on
+	away     *absence // nil while the client is connected
 	ended    bool
+}
+
+// absence is the time that a client is away, and that its session goes on.
+type absence struct {
+	expireAt time.Time
+	willAt   time.Time // when the will is published; zero: there is none
+	timer    *time.Timer
 }
 
 // ID returns the client identifier.
@@ -62,15 +67,35 @@ func (s *session) deliver(c delivery.Copy, now time.Time) {
 	switch {
 	case s.ended:
 	case c.QoS == 0 && s.conn == nil: // section 3.1.2.4 of MQTT 3.1.1 lets a server choose
-	default:
+	case s.backlog != nil:
 		for _, older := range s.backlog.Take(c.Message.Topic) {
 			s.deliverRetained(older.Copy(), now)
 		}
 		s.send(c, now)
-		if c.QoS > 0 {
-			s.pump(now)
+		s.pump(now)
+	case c.QoS == 0:
+		s.deliverQoS0(c, now)
+	default:
+		s.deliverInOrder(c, now)
+	}
+}
+
+// deliverInOrder sends a message of QoS 1 or 2, or lets it wait. s.mu is held.
+func (s *session) deliverInOrder(c delivery.Copy, now time.Time) {
+	if s.conn != nil && s.conn.maxPacket == 0 {
+		if send, ok := s.outgoing.Begin(c); ok {
+			s.conn.push(send)
+			return
 		}
 	}
+	s.send(c, now)
+	s.pump(now)
+}
+
+// push puts a packet in, to be written soon. session.mu is held.
+func (c *conn) push(send delivery.Send) {
+	c.out.Push(&c.b.batches, send)
+	c.Wake()
 }
 
 // send puts a message in the queue, or where there is none for its QoS into the outbox. s.mu is held.
@@ -92,8 +117,10 @@ func (s *session) deliverQoS0(c delivery.Copy, now time.Time) {
 	case s.conn == nil:
 	case s.tooLarge(c, now):
 		s.b.stats.dropped[tooLarge].Add(1)
-	case !s.conn.out.offer(c, s.b.config.Limits.MaxQueued, s.b.queuedBytes()):
+	case !s.conn.out.Room(c, s.b.queued.Messages, s.b.queued.Bytes):
 		s.b.stats.dropped[clientSlow].Add(1)
+	default:
+		s.conn.push(delivery.Send{Copy: c})
 	}
 }
 
@@ -103,16 +130,20 @@ func (s *session) pump(now time.Time) {
 		return
 	}
 	s.pumpQueue(now)
+	if s.backlog == nil {
+		return
+	}
 	step := min(backlogStep, s.b.config.Limits.MaxQueued) // there is room for as many
 	for r, ok := s.backlog.First(); ok; r, ok = s.backlog.First() {
 		c := r.Copy()
-		if !s.conn.out.room(c, step, s.b.queuedBytes()) || c.QoS > 0 && !s.outgoing.Open() {
+		if !s.conn.out.Room(c, step, s.b.queued.Bytes) || c.QoS > 0 && !s.outgoing.Open() {
 			return
 		}
 		s.backlog.Pop()
 		s.deliverRetained(c, now)
 		s.pumpQueue(now)
 	}
+	s.backlog = nil
 }
 
 func (s *session) pumpQueue(now time.Time) {
@@ -128,7 +159,7 @@ func (s *session) pumpQueue(now time.Time) {
 			s.outgoing.Drop(send.ID)
 			s.b.stats.dropped[tooLarge].Add(1)
 		default:
-			s.conn.out.message(send)
+			s.conn.push(send)
 		}
 	}
 }
@@ -148,16 +179,7 @@ func (s *session) tooLarge(c delivery.Copy, now time.Time) bool {
 		return false
 	}
 	enc := delivery.Encoder{Version: s.conn.version}
-	return enc.Size(c, now) > s.conn.maxPacket
-}
-
-// refill is called when everything was written to a connection.
-func (s *session) refill(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conn == c && s.backlog.Len() > 0 {
-		s.pump(time.Now())
-	}
+	return !s.conn.takes(enc.Size(c, now))
 }
 
 // own calls f with the lock held, if the session is still that of this connection. After a takeover, packets that
@@ -185,9 +207,9 @@ func (c *conn) acknowledged(p *packet.Ack) error {
 			known := s.outgoing.Received(p.PacketID, !p.Code.Failed())
 			switch {
 			case known && !p.Code.Failed():
-				c.out.answer(packet.PUBREL, p.PacketID, packet.Success) // [MQTT-4.3.3-4]
+				c.reply(packet.PUBREL, p.PacketID, packet.Success) // [MQTT-4.3.3-4]
 			case !known && !p.Code.Failed():
-				c.out.answer(packet.PUBREL, p.PacketID, packet.PacketIDNotFound) // section 3.6.2.1
+				c.reply(packet.PUBREL, p.PacketID, packet.PacketIDNotFound) // section 3.6.2.1
 			}
 		}
 		s.pump(time.Now())

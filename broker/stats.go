@@ -28,6 +28,18 @@ type stats struct {
 	dropped  [dropReasons]atomic.Uint64
 }
 
+// count counts what one write had.
+func (s *stats) count(sent *[3]uint64, expired uint64) {
+	for qos, n := range sent {
+		if n > 0 {
+			s.sent[qos].Add(n)
+		}
+	}
+	if expired > 0 {
+		s.dropped[messageExpired].Add(expired)
+	}
+}
+
 // Stats is what a node counts. Counters are since New.
 type Stats struct {
 	Connections      int               // sockets of clients, CONNECT or not
@@ -62,6 +74,6 @@ func (b *Broker) Stats() Stats {
 	s.Subscriptions, s.Retained = b.table.Size()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s.Connections, s.Clients, s.Sessions = len(b.conns), b.online, len(b.sessions)
+	s.Connections, s.Clients, s.Sessions = b.connections, b.online, len(b.sessions)
 	return s
 }

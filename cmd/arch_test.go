@@ -73,12 +73,17 @@ var packages = map[string]row{
 	"internal/reactor": {layer: mechanism, ours: "internal/slab", modules: "golang.org/x/sys"},
 	"lb/handshake":     {layer: mechanism, ours: "lb/limit lb/record"},
 
+	"broker/wire": {
+		layer:   machinery,
+		ours:    "broker/packet internal/detach internal/overflow internal/reactor lb/record",
+		modules: "golang.org/x/sync",
+	},
 	"broker/route": {layer: machinery, ours: "broker/delivery broker/topic"},
 	"lb/relay":     {layer: machinery, ours: "internal/detach internal/overflow internal/reactor internal/slab lb/record", modules: "golang.org/x/sync"},
 
 	"broker": {
 		layer:   story,
-		ours:    "broker/config broker/delivery broker/packet broker/route broker/topic certs internal/listen",
+		ours:    "broker/config broker/delivery broker/packet broker/route broker/topic broker/wire certs internal/detach internal/listen internal/socket lb/handshake lb/limit",
 		modules: "github.com/pires/go-proxyproto",
 		tests:   "github.com/eclipse/paho.golang github.com/eclipse/paho.mqtt.golang",
 	},

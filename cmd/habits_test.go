@@ -58,6 +58,7 @@ var system = map[string]string{
 	"internal/slab":               "memory that the collector does not know",
 	"internal/socket":             "descriptors that can be taken out of a connection",
 	"lb":                          "RLIMIT_NOFILE decides how many connections are let in",
+	"broker/wire":                 "as lb/relay",
 	"lb/relay":                    "it has raw descriptors: shutdown and close",
 }
 

@@ -1,7 +1,7 @@
 // Package delivery knows which messages are on their way to a client, which wait, and which have
 // arrived, for as long as a session lives. It does no I/O and takes no locks.
 //
-//	out := delivery.NewOutgoing(1000, 4<<20)   // as many may wait, and bytes
+//	out := delivery.NewOutgoing(&delivery.Limits{Messages: 1000, Bytes: 4 << 20}) // what may wait
 //	out.Connected(32)                          // as many may be on the way
 //	_, ok := out.Add(delivery.Copy{Message: m, QoS: 1}, now) // false: the queue is full
 //	for s, _, ok := out.Next(now); ok; s, _, ok = out.Next(now) { send(s) }

@@ -58,12 +58,20 @@ const onceBytes = 4 << 10
 // needs its Version.
 type Encoder struct {
 	Version packet.Version
+	Aliases *Aliases // of the connection; nil = none
 	scratch packet.Properties
 }
 
 // Append appends the PUBLISH for c. With QoS 0 id and dup do not matter.
 func (e *Encoder) Append(dst []byte, c Copy, id uint16, dup bool, now time.Time) []byte {
 	m := c.Message
+	if e.Aliases != nil {
+		if alias, known := e.Aliases.of(m.Topic); alias != 0 {
+			p := e.publish(c, now)
+			p.PacketID, p.Dup = id, dup && c.QoS > 0
+			return e.appendAlias(dst, p, alias, known)
+		}
+	}
 	if m.Many && m.Size() <= onceBytes && len(c.SubscriptionIDs) == 0 && (e.Version < packet.V5 || m.Expires.IsZero()) {
 		return m.once(e.Version, c).Append(dst, id, dup)
 	}
@@ -73,10 +81,33 @@ func (e *Encoder) Append(dst []byte, c Copy, id uint16, dup bool, now time.Time)
 	return p.Append(dst, e.Version)
 }
 
+// appendAlias appends p with the number of its topic, and without the topic when the client knows that.
+func (e *Encoder) appendAlias(dst []byte, p packet.Publish, alias uint16, known bool) []byte {
+	var properties packet.Properties
+	properties.AddForwarded(p.Properties)
+	if seconds, there := p.Properties.Int(packet.MessageExpiry); there {
+		properties.AddInt(packet.MessageExpiry, seconds)
+	}
+	for id := range p.Properties.SubscriptionIDs() {
+		properties.AddSubscriptionID(id)
+	}
+	properties.AddInt(packet.TopicAlias, uint32(alias))
+	p.Properties = properties
+	if known {
+		p.Topic = nil
+	}
+	return p.Append(dst, e.Version)
+}
+
 // Size returns the length of the packet for c, in bytes [MQTT-3.1.2-24].
+// Aliases are left out of account, but for the three bytes that they may add.
 func (e *Encoder) Size(c Copy, now time.Time) int {
 	p := e.publish(c, now)
-	return p.Size(e.Version)
+	n := p.Size(e.Version)
+	if e.Aliases != nil {
+		n += 3 + 3 // the length of the properties may grow, and with it that of the packet
+	}
+	return n
 }
 
 func (e *Encoder) publish(c Copy, now time.Time) packet.Publish {

@@ -20,13 +20,18 @@ import (
 
 // Outgoing is the messages of QoS 1 and 2 for one client.
 type Outgoing struct {
-	window  int // most that may be on the way; 0 while the client is away
 	flights []flight
-	next    int // flights before this one were sent on this connection; the others are to be sent again
-	waiting fifo
-	most    int // messages that may wait
-	bytes   int // of messages that may wait
+	waiting *fifo // nil when empty
+	limits  *Limits
+	next    int32  // flights before this one were sent on this connection; the others are to be sent again
+	window  uint16 // most that may be on the way; 0 while the client is away
 	lastID  uint16
+}
+
+// Limits bound what waits for one client. They are shared, and do not change.
+type Limits struct {
+	Messages int
+	Bytes    int // of all of them, as Message.Size counts
 }
 
 // flight is a message on its way.
@@ -44,15 +49,12 @@ type Send struct {
 	Release bool
 }
 
-// NewOutgoing returns the state for a new session, in which at most so many messages wait, of at most so many
-// bytes together as Message.Size counts them. The client is away.
-func NewOutgoing(mostWaiting, mostBytes int) Outgoing {
-	return Outgoing{most: mostWaiting, bytes: mostBytes}
-}
+// NewOutgoing returns the state for a new session. The client is away.
+func NewOutgoing(l *Limits) Outgoing { return Outgoing{limits: l} }
 
 // Connected begins a connection on which window messages may be unacknowledged at a time,
 // 1 … 65,535. Everything that the last connection left open will be sent again [MQTT-4.4.0-1].
-func (o *Outgoing) Connected(window int) { o.window, o.next = window, 0 }
+func (o *Outgoing) Connected(window int) { o.window, o.next = uint16(window), 0 }
 
 // Disconnected ends a connection: Next has nothing until the following one.
 func (o *Outgoing) Disconnected() { o.window = 0 }
@@ -61,25 +63,55 @@ func (o *Outgoing) Disconnected() { o.window = 0 }
 // that expired while they waited, and tells how many: they take no room from those that somebody still wants.
 func (o *Outgoing) Add(c Copy, now time.Time) (expired int, ok bool) {
 	if !o.room(c) {
-		if expired = o.waiting.purge(now); !o.room(c) {
+		if o.waiting != nil {
+			expired = o.waiting.purge(now)
+		}
+		if !o.room(c) {
 			return expired, false
 		}
+	}
+	if o.waiting == nil {
+		o.waiting = new(fifo)
 	}
 	o.waiting.push(c)
 	return expired, true
 }
 
 func (o *Outgoing) room(c Copy) bool {
-	return o.waiting.len() < o.most && o.waiting.bytes+c.Message.Size() <= o.bytes
+	waits := 0
+	if o.waiting != nil {
+		waits = o.waiting.bytes
+	}
+	return o.Waiting() < o.limits.Messages && waits+c.Message.Size() <= o.limits.Bytes
 }
 
 // Open reports whether a message added now would be sent at once.
 func (o *Outgoing) Open() bool {
-	return o.waiting.len() == 0 && o.next == len(o.flights) && o.next < o.window
+	return o.Waiting() == 0 && int(o.next) == len(o.flights) && int(o.next) < int(o.window)
+}
+
+// Begin is Add and Next at once for a message that Open would send at once; false when it would not.
+func (o *Outgoing) Begin(c Copy) (Send, bool) {
+	if !o.Open() {
+		return Send{}, false
+	}
+	return o.begin(c), true
+}
+
+func (o *Outgoing) begin(c Copy) Send {
+	id := o.newID()
+	o.flights = append(o.flights, flight{copy: c, id: id})
+	o.next++
+	return Send{Copy: c, ID: id}
 }
 
 // Waiting returns how many messages have not been sent.
-func (o *Outgoing) Waiting() int { return o.waiting.len() }
+func (o *Outgoing) Waiting() int {
+	if o.waiting == nil {
+		return 0
+	}
+	return o.waiting.len()
+}
 
 // InFlight returns how many messages were sent and are not fully acknowledged.
 func (o *Outgoing) InFlight() int { return len(o.flights) }
@@ -87,31 +119,31 @@ func (o *Outgoing) InFlight() int { return len(o.flights) }
 // Next returns what is to be sent next, if anything may be. It drops messages that expired
 // while they waited, and tells how many.
 func (o *Outgoing) Next(now time.Time) (s Send, expired int, ok bool) {
-	if o.next >= o.window && !o.releaseNext() {
+	if int(o.next) >= int(o.window) && !o.releaseNext() {
 		return Send{}, 0, false
 	}
-	if o.next < len(o.flights) {
+	if int(o.next) < len(o.flights) {
 		f := &o.flights[o.next]
 		o.next++
 		return Send{Copy: f.copy, ID: f.id, Dup: !f.released, Release: f.released}, 0, true
 	}
-	for o.waiting.len() > 0 {
+	for o.waiting != nil {
 		c := o.waiting.pop()
+		if o.waiting.len() == 0 {
+			o.waiting = nil
+		}
 		if c.Message.Expired(now) { // before its delivery began [MQTT-3.3.2-5]
 			expired++
 			continue
 		}
-		id := o.newID()
-		o.flights = append(o.flights, flight{copy: c, id: id})
-		o.next++
-		return Send{Copy: c, ID: id}, expired, true
+		return o.begin(c), expired, true
 	}
 	return Send{}, expired, false
 }
 
 // releaseNext reports whether a PUBREL is due, which no window holds back: it asks for nothing more.
 func (o *Outgoing) releaseNext() bool {
-	return o.window > 0 && o.next < len(o.flights) && o.flights[o.next].released
+	return o.window > 0 && int(o.next) < len(o.flights) && o.flights[o.next].released
 }
 
 // newID returns the next identifier that is not on its way, in turn, so that one is not used
@@ -174,7 +206,7 @@ func (o *Outgoing) Drop(id uint16) {
 }
 
 func (o *Outgoing) remove(i int) {
-	if i < o.next {
+	if i < int(o.next) {
 		o.next--
 	}
 	o.flights = slices.Delete(o.flights, i, i+1)

@@ -22,8 +22,8 @@ type routing[S Subscriber] struct {
 const keptReceivers = 1 << 12
 
 // Publish retains a message if it asks for that, and calls deliver with a copy for everyone who wants it. It
-// reports whether anyone did. The message must not have been seen by others yet; it is constant from here on.
-func (t *Table[S]) Publish(m *delivery.Message, deliver func(S, delivery.Copy)) bool {
+// returns how many did. The message must not have been seen by others yet; it is constant from here on.
+func (t *Table[S]) Publish(m *delivery.Message, deliver func(S, delivery.Copy)) (receivers int) {
 	r := t.pool.Get().(*routing[S])
 	t.route(r, m)
 	list := r.receivers
@@ -34,6 +34,7 @@ func (t *Table[S]) Publish(m *delivery.Message, deliver func(S, delivery.Copy)) 
 		}
 		if c, ok := merge(list[i:n], m); ok {
 			deliver(list[i].Key, c)
+			receivers++
 		}
 		i = n
 	}
@@ -42,7 +43,7 @@ func (t *Table[S]) Publish(m *delivery.Message, deliver func(S, delivery.Copy)) 
 		clear(r.groups)
 		t.pool.Put(r)
 	}
-	return len(list) > 0
+	return receivers
 }
 
 // route fills r with the receivers of m.

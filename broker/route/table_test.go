@@ -93,7 +93,7 @@ func TestPublishMerges(t *testing.T) {
 	if got := publish(table, one); !slices.Equal(got, []string{"3 q0"}) || one.Many {
 		t.Errorf("%q, many %v", got, one.Many)
 	}
-	if table.Publish(&delivery.Message{Topic: "nobody"}, func(*sub, delivery.Copy) {}) {
+	if table.Publish(&delivery.Message{Topic: "nobody"}, func(*sub, delivery.Copy) {}) != 0 {
 		t.Error("somebody wants what nobody wants")
 	}
 }

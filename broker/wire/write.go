@@ -1,0 +1,140 @@
+//go:build linux
+
+package wire
+
+import (
+	"syscall"
+
+	"github.com/mqttlb/mqttlb/internal/reactor"
+	"github.com/mqttlb/mqttlb/lb/record"
+)
+
+const (
+	// plainChunk is how many bytes go to a client in one write; sealedChunk is a TLS record's worth with room for a frame's header.
+	plainChunk  = 64 << 10
+	sealedChunk = record.MaxPlaintext - frameHeader
+
+	// headroom is in front of what is sent, for the header of a WebSocket frame (RFC 6455, section 5.2) and that of a record; tailroom
+	// behind it, for what a record ends with.
+	headroom    = 64
+	frameHeader = 10
+	tailroom    = 4<<10 + record.MaxOverhead
+
+	// chunksPerTurn is how many writes one client has before others have theirs.
+	chunksPerTurn = 4
+)
+
+// flush sends what there is to say, as far as the socket takes it.
+func (l *loop) flush(c *Conn) {
+	for range chunksPerTurn {
+		if c.unsent != 0 || c.stage > ending {
+			return
+		}
+		out, more := l.collect(c)
+		if len(out) > headroom && !l.send(c, out) {
+			return
+		}
+		if !more {
+			l.drained(c)
+			return
+		}
+	}
+	c.Wake()
+}
+
+// collect returns what goes out in the next write, behind headroom bytes.
+func (l *loop) collect(c *Conn) (out []byte, more bool) {
+	most := plainChunk
+	if c.secure != nil {
+		most = sealedChunk
+	}
+	out = append(l.out[:headroom], l.held.Bytes(c.replies)...)
+	l.held.Drop(&c.replies)
+	out, more = c.peer.Fill(out, headroom+most)
+	return out, more
+}
+
+// drained goes on when everything was given to the socket.
+func (l *loop) drained(c *Conn) {
+	switch {
+	case c.unsent != 0 || c.stage == closed:
+	case c.stage == ending:
+		l.farewell(c)
+	case c.flags&(readable|waiting) != 0 && c.flags&paused == 0:
+		l.again(c) // reading may have waited for this
+	}
+}
+
+// send sends out[headroom:], in a frame and in records where the client wants them. It is false when the connection is over.
+func (l *loop) send(c *Conn, out []byte) bool {
+	from := headroom
+	if c.frames != nil {
+		from -= c.frames.wrap(out, headroom)
+	}
+	if c.secure == nil {
+		return l.put(c, out[from:])
+	}
+	return l.sendSealed(c, out, from)
+}
+
+// put gives b to the socket, and keeps what that does not take.
+func (l *loop) put(c *Conn, b []byte) bool {
+	if c.unsent != 0 {
+		l.held.Add(&c.unsent, b)
+		return true
+	}
+	n, err := reactor.Write(int(c.fd), b)
+	if err != nil && err != syscall.EAGAIN {
+		l.fail(c, err)
+		return false
+	}
+	l.bytesOut.Add(uint64(n))
+	if n < len(b) {
+		c.unsent = l.held.Keep(b[n:])
+		if c.stage == open {
+			c.flags |= stalled
+			c.since = l.tick()
+			l.arm(c)
+		}
+		l.sweepSoon()
+	}
+	return true
+}
+
+// drain gives the socket what it did not take before, and goes on when that is all.
+func (l *loop) drain(c *Conn) {
+	for c.unsent != 0 {
+		n, err := reactor.Write(int(c.fd), l.held.Bytes(c.unsent))
+		switch {
+		case err == syscall.EAGAIN:
+			return
+		case err != nil:
+			l.fail(c, err)
+			return
+		}
+		l.bytesOut.Add(uint64(n))
+		l.held.Skip(&c.unsent, n)
+		if c.stage == open {
+			c.since = l.tick() // it reads
+		}
+	}
+	c.flags &^= stalled
+	l.flush(c)
+}
+
+// farewell ends our half of the connection, and waits for the client's.
+func (l *loop) farewell(c *Conn) {
+	if !l.lastWords(c) {
+		return
+	}
+	if c.unsent != 0 { // drain comes here again
+		return
+	}
+	if err := syscall.Shutdown(int(c.fd), syscall.SHUT_WR); err != nil {
+		l.close(c)
+		return
+	}
+	c.stage, c.got = lingering, 0
+	c.flags |= readable
+	l.discard(c)
+}
