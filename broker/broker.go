@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -278,28 +277,4 @@ func (b *Broker) Addr(listener string) net.Addr {
 		}
 	}
 	return nil
-}
-
-// ClientInfo describes one connected client.
-type ClientInfo struct {
-	ID       string
-	Addr     netip.AddrPort // the client's own, from the PROXY header where there was one
-	Version  packet.Version
-	Listener string
-	Since    time.Time // when the connection was accepted
-}
-
-// Clients returns the connected clients, in no order. It may be called from any goroutine.
-func (b *Broker) Clients() []ClientInfo {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	infos := make([]ClientInfo, 0, b.online)
-	for _, s := range b.sessions {
-		s.mu.Lock()
-		if c := s.conn; c != nil {
-			infos = append(infos, ClientInfo{ID: s.id, Addr: c.addr, Version: c.version, Listener: c.l.Name, Since: c.since})
-		}
-		s.mu.Unlock()
-	}
-	return infos
 }

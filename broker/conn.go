@@ -33,6 +33,7 @@ type conn struct {
 	maxPacket uint32 // bytes that the client takes; 0 = any [MQTT-3.1.2-24]
 	keepAlive uint16 // seconds; 0 = none
 	version   packet.Version
+	clean     bool // CleanStart of the CONNECT
 
 	out delivery.Outbox // session.mu guards it
 
@@ -48,9 +49,7 @@ type conn struct {
 
 // pending is what is known of a packet whose handling goes on in another turn.
 type pending struct {
-	codes    []byte // of a SUBSCRIBE or UNSUBSCRIBE, so far
-	arrival  *arrival
-	verified atomic.Int32 // of a CONNECT whose password is looked at elsewhere
+	codes []byte // of a SUBSCRIBE or UNSUBSCRIBE, so far
 }
 
 // errEnded is what handling yields once the session is another connection's.
@@ -149,8 +148,7 @@ func (c *conn) Ended(err error) (speak bool) {
 	if c.session == nil {
 		while = connectTimeout
 	}
-	c.cause.CompareAndSwap(nil, endingOf(err, while))
-	e := c.cause.Load()
+	e := c.account(endingOf(err, while))
 	c.b.detach(c, e)
 	c.parting = e.code.Failed() && c.version != 0 && len(c.lastWords(nil)) > 0
 	return c.parting
@@ -175,11 +173,17 @@ func (c *conn) lastWords(dst []byte) []byte {
 // the CONNACK.
 func (c *conn) takes(n int) bool { return c.maxPacket == 0 || n <= int(c.maxPacket) }
 
-// Closed implements wire.Peer.
-func (c *conn) Closed() {
-	e := c.cause.Load()
+// account counts the end, before the client can see it, and returns why it is: e unless there was a reason before.
+func (c *conn) account(e *ending) *ending {
+	c.cause.CompareAndSwap(nil, e)
+	e = c.cause.Load()
 	c.b.stats.ended[e.reason].Add(1)
 	c.logEnd(e)
+	return e
+}
+
+// Closed implements wire.Peer.
+func (c *conn) Closed() {
 	if s := c.session; s != nil {
 		s.mu.Lock()
 		c.out.Drop(&c.b.batches)

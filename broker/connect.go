@@ -28,7 +28,7 @@ func (c *conn) connect(h packet.Header, body []byte) (wire.Verdict, error) {
 	if err := p.Decode(h, body); err != nil {
 		return 0, c.undecodable(&p, err)
 	}
-	c.version = p.Version
+	c.version, c.clean = p.Version, p.CleanStart
 	if size, limited := p.Properties.Int(packet.MaximumPacketSize); limited {
 		c.maxPacket = min(size, math.MaxInt32)
 	}

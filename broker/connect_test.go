@@ -21,12 +21,7 @@ func TestConnect(t *testing.T) {
 			t.Fatalf("%+v", ack)
 		}
 		c.silent()
-		var info ClientInfo
-		for _, i := range n.Clients() {
-			if i.ID == id {
-				info = i
-			}
-		}
+		info, _ := n.Client(id)
 		if info.Version != v || info.Listener != "mqtt" || info.Addr.String() != c.conn.LocalAddr().String() || time.Since(info.Since) > patience {
 			t.Errorf("Clients: %+v", info)
 		}
@@ -171,8 +166,8 @@ func TestAssignedClientID(t *testing.T) {
 		t.Errorf("%v", ack.Code)
 	}
 	c.bye()
-	if len(n.Clients()) != 3 {
-		t.Errorf("%d clients, want 3", len(n.Clients()))
+	if _, total := n.Clients(ClientQuery{Connected: true}); total != 3 {
+		t.Errorf("%d clients, want 3", total)
 	}
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"github.com/pires/go-proxyproto/tlvparse"
 
 	"github.com/mqttlb/mqttlb/broker/config"
+	"github.com/mqttlb/mqttlb/broker/websocket"
 	"github.com/mqttlb/mqttlb/broker/wire"
 	"github.com/mqttlb/mqttlb/certs"
 	"github.com/mqttlb/mqttlb/internal/detach"
@@ -101,8 +103,7 @@ func (c *conn) arrive() {
 	nc := *c.arriving.Load()
 	settled, rest, err := c.introduce(nc)
 	if err != nil {
-		nc.Close()
-		c.over(err)
+		c.over(nc, err)
 		return
 	}
 	c.settle(settled, rest)
@@ -111,15 +112,14 @@ func (c *conn) arrive() {
 // settle gives the connection to a loop; rest was read of it already.
 func (c *conn) settle(nc net.Conn, rest []byte) {
 	if !detach.Possible(nc) {
-		nc.Close()
-		c.over(&ending{reason: tlsHandshake, err: errors.New("its cipher suite is not one that is served")})
+		c.over(nc, &ending{reason: tlsHandshake, err: errors.New("its cipher suite is not one that is served")})
 		return
 	}
 	err := c.b.loops.Adopt(&c.Conn, nc, wire.Start{
 		Peer: c, Timeout: time.Until(c.deadline()), WebSocket: c.l.Transport == config.WebSocket, Rest: rest,
 	})
 	if err != nil {
-		c.over(err)
+		c.over(nc, err)
 		return
 	}
 	c.arriving.Store(nil)
@@ -128,9 +128,10 @@ func (c *conn) settle(nc net.Conn, rest []byte) {
 	}
 }
 
-// over ends a connection that never came to a loop, and whose socket is closed.
-func (c *conn) over(err error) {
-	c.cause.CompareAndSwap(nil, endingOf(err, connectTimeout))
+// over ends a connection that never came to a loop.
+func (c *conn) over(nc net.Conn, err error) {
+	c.account(endingOf(err, connectTimeout))
+	nc.Close()
 	c.Closed()
 }
 
@@ -151,7 +152,11 @@ func (c *conn) introduce(nc net.Conn) (net.Conn, []byte, error) {
 	if c.l.Transport != config.WebSocket {
 		return nc, nil, nil
 	}
-	return nil, nil, errors.New("no WebSocket")
+	rest, err := websocket.Upgrade(nc, websocket.Options{Path: cmp.Or(c.l.Path, "/mqtt")}, c.deadline())
+	if err != nil && !quiet(err) {
+		err = &ending{reason: upgrade, err: err}
+	}
+	return nc, rest, err
 }
 
 // identify finds out who the client is: the peer, or whom the PROXY header names. A LOCAL header, which

@@ -80,8 +80,8 @@ func TestProxyProtocol(t *testing.T) {
 				if want == "" {
 					want = c.conn.LocalAddr().String()
 				}
-				if got := n.Clients()[0].Addr.String(); got != want {
-					t.Errorf("the client is %s, want %s", got, want)
+				if got, _ := n.Client("c"); got.Addr.String() != want {
+					t.Errorf("the client is %s, want %s", got.Addr, want)
 				}
 				c.bye()
 				n.waitAway(t, "c")
@@ -142,8 +142,8 @@ func TestTLS(t *testing.T) {
 		text := strings.Repeat("x", 200<<10) // many records
 		c.write((&packet.Publish{Topic: []byte("a"), Payload: []byte(text)}).Append(nil, c.v))
 		c.hears("a", text)
-		if got := n.Clients()[0].Addr.String(); (got == "192.0.2.7:4711") != (header != nil) {
-			t.Errorf("the client is %s", got)
+		if got, _ := n.Client("c"); (got.Addr.String() == "192.0.2.7:4711") != (header != nil) {
+			t.Errorf("the client is %s", got.Addr)
 		}
 		c.bye()
 		n.waitAway(t, "c")

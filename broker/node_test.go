@@ -346,12 +346,8 @@ func (n *node) connOf(id string) *conn {
 func (n *node) waitAway(t *testing.T, id string) {
 	t.Helper()
 	until(t, "the client is away", func() bool {
-		for _, c := range n.Clients() {
-			if c.ID == id {
-				return false
-			}
-		}
-		return true
+		c, _ := n.Client(id)
+		return !c.Connected
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/mqttlb/mqttlb/broker/packet"
+	"github.com/mqttlb/mqttlb/broker/websocket"
 	"github.com/mqttlb/mqttlb/broker/wire"
 )
 
@@ -27,8 +28,10 @@ const (
 	packetTooLarge                 // more than max_packet_size
 	proxyHeader                    // the PROXY header was missing or broken
 	tlsHandshake                   // the TLS handshake did not succeed
+	upgrade                        // the request for a WebSocket was none, or of another path or subprotocol
 	tooMany                        // max_connections, and not even room to say so
 	stopped                        // the node is stopping
+	administrative                 // the operator disconnected the client
 	reasons                        // how many there are
 )
 
@@ -36,7 +39,8 @@ var reasonNames = [reasons]string{
 	clientDisconnect: "client_disconnect", clientClosed: "client_closed", connectTimeout: "connect_timeout",
 	keepAliveTimeout: "keep_alive_timeout", writeTimeout: "write_timeout", takenOver: "taken_over",
 	refused: "refused", protocolError: "protocol_error", notMQTT: "not_mqtt", packetTooLarge: "packet_too_large",
-	proxyHeader: "proxy_header", tlsHandshake: "tls_handshake", tooMany: "too_many", stopped: "stopped",
+	proxyHeader: "proxy_header", tlsHandshake: "tls_handshake", upgrade: "websocket_upgrade", tooMany: "too_many", stopped: "stopped",
+	administrative: "administrative",
 }
 
 func (r reason) String() string { return reasonNames[r] }
@@ -83,14 +87,16 @@ func endingOf(err error, while reason) *ending {
 	switch {
 	case errors.As(err, &e):
 		return e
-	case errors.As(err, &broken):
-		return &ending{protocolError, broken.Code, err}
 	case errors.Is(err, errEnded):
 		return &ending{takenOver, packet.SessionTakenOver, nil} // [MQTT-3.1.4-3]
 	case errors.Is(err, wire.ErrNotMQTT), while == connectTimeout && isBroken(err):
 		return &ending{reason: notMQTT, err: err}
+	case errors.As(err, &broken):
+		return &ending{protocolError, broken.Code, err}
 	case errors.Is(err, wire.ErrStalled):
 		return &ending{reason: writeTimeout}
+	case isFrame(err):
+		return &ending{protocolError, 0, err}
 	case errors.Is(err, packet.ErrTooLarge):
 		return &ending{packetTooLarge, packet.PacketTooLarge, err}
 	case late(err) && while == keepAliveTimeout:
@@ -112,4 +118,10 @@ func late(err error) bool {
 func isBroken(err error) bool {
 	var broken *packet.Error
 	return errors.As(err, &broken)
+}
+
+// isFrame reports whether a frame of a WebSocket broke a rule; the close frame has told the client.
+func isFrame(err error) bool {
+	var frame *websocket.ProtocolError
+	return errors.As(err, &frame)
 }

@@ -182,6 +182,15 @@ func (s *session) tooLarge(c delivery.Copy, now time.Time) bool {
 	return !s.conn.takes(enc.Size(c, now))
 }
 
+// waiting returns how many messages wait that are not on their way. s.mu is held.
+func (s *session) waiting() int {
+	n := s.outgoing.Waiting()
+	if s.backlog != nil {
+		n += s.backlog.Len()
+	}
+	return n
+}
+
 // own calls f with the lock held, if the session is still that of this connection. After a takeover, packets that
 // arrived on the old connection change nothing any more.
 func (c *conn) own(f func(s *session)) error {

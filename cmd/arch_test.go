@@ -51,6 +51,7 @@ const (
 var packages = map[string]row{
 	"broker/packet":     {layer: leaf, tests: "github.com/eclipse/paho.golang github.com/eclipse/paho.mqtt.golang"},
 	"broker/topic":      {layer: leaf},
+	"broker/websocket":  {layer: leaf, tests: "github.com/coder/websocket github.com/gobwas/ws"},
 	"certs":             {layer: leaf},
 	"certs/devca":       {layer: leaf},
 	"internal/leaktest": {layer: leaf},
@@ -65,6 +66,7 @@ var packages = map[string]row{
 	"lb/limit":          {layer: leaf},
 	"lb/record":         {layer: leaf, modules: "golang.org/x/crypto"},
 
+	"broker/access":    {layer: mechanism, ours: "broker/topic internal/redact", modules: "github.com/fsnotify/fsnotify golang.org/x/crypto"},
 	"broker/config":    {layer: mechanism, ours: "internal/redact", modules: "gopkg.in/yaml.v3"},
 	"broker/delivery":  {layer: mechanism, ours: "broker/packet"},
 	"health":           {layer: mechanism, ours: "broker/packet", modules: "github.com/pires/go-proxyproto golang.org/x/sys", tests: "github.com/eclipse/paho.mqtt.golang"},
@@ -75,7 +77,7 @@ var packages = map[string]row{
 
 	"broker/wire": {
 		layer:   machinery,
-		ours:    "broker/packet internal/detach internal/overflow internal/reactor lb/record",
+		ours:    "broker/packet broker/websocket internal/detach internal/overflow internal/reactor lb/record",
 		modules: "golang.org/x/sync",
 	},
 	"broker/route": {layer: machinery, ours: "broker/delivery broker/topic"},
@@ -83,9 +85,9 @@ var packages = map[string]row{
 
 	"broker": {
 		layer:   story,
-		ours:    "broker/config broker/delivery broker/packet broker/route broker/topic broker/wire certs internal/detach internal/listen internal/socket lb/handshake lb/limit",
+		ours:    "broker/config broker/delivery broker/packet broker/route broker/topic broker/websocket broker/wire certs internal/detach internal/listen internal/socket lb/handshake lb/limit",
 		modules: "github.com/pires/go-proxyproto",
-		tests:   "github.com/eclipse/paho.golang github.com/eclipse/paho.mqtt.golang",
+		tests:   "github.com/coder/websocket github.com/eclipse/paho.golang github.com/eclipse/paho.mqtt.golang",
 	},
 	"lb": {
 		layer:   story,
@@ -93,7 +95,8 @@ var packages = map[string]row{
 		modules: "github.com/pires/go-proxyproto github.com/prometheus/client_golang golang.org/x/sync golang.org/x/sys",
 	},
 
-	"broker/api": {layer: surface, ours: "broker", modules: "github.com/prometheus/client_golang"},
+	"broker/api":       {layer: surface, ours: "broker broker/packet", modules: "github.com/prometheus/client_golang golang.org/x/net"},
+	"broker/dashboard": {layer: surface, ours: "broker", modules: "golang.org/x/net", tests: "github.com/chromedp/cdproto github.com/chromedp/chromedp"},
 	"lb/admin":   {layer: surface, ours: "internal/listen lb lb/config", modules: "github.com/prometheus/client_golang golang.org/x/net"},
 
 	"cmd/internal/program": {layer: surface, modules: "github.com/coreos/go-systemd/v22 github.com/spf13/cobra"},

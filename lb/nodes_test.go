@@ -61,7 +61,7 @@ func TestNodesKnowTheClientsAddress(t *testing.T) {
 	c := r.dialFrom("mqtt", "127.0.0.77")
 	send(t, c, connectPacket)
 	expect(t, c, connack)
-	clients := node.Clients()
+	clients, _ := node.Clients(broker.ClientQuery{})
 	if len(clients) != 1 || clients[0].ID != "device" || clients[0].Addr.String() != c.LocalAddr().String() {
 		t.Errorf("the node knows %+v, the client is device at %v", clients, c.LocalAddr())
 	}

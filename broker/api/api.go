@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"github.com/mqttlb/mqttlb/broker"
 )
@@ -22,24 +22,35 @@ import (
 type Options struct {
 	Listen  string // host:port
 	Broker  *broker.Broker
-	Version string       // of the program, for mqttbroker_build_info
+	Version string       // of the program, for mqttbroker_build_info and the status
+	Token   string       // what requests have to bear, but those for /healthz and /readyz; "" = see the package comment
 	Log     *slog.Logger // nil = nothing is logged
 }
 
 // Server is an open port. New makes it, Run runs it, once.
 type Server struct {
-	broker *broker.Broker
-	ln     net.Listener
-	http   http.Server
+	broker  *broker.Broker
+	version string
+	token   string
+	log     *slog.Logger
+	began   time.Time
+	local   bool // only this machine can reach the address
+	ln      net.Listener
+	http    http.Server
 }
 
-// Every request is small, and so is every answer but /metrics, which is some kilobytes: who takes
-// longer than these is not talking to us.
+// Limits of the HTTP side. Requests are small but for a publication, answers but for a full page of retained messages,
+// which is up to 6 MB: who takes longer than these is not talking to us.
 const (
-	readTimeout  = 5 * time.Second
-	writeTimeout = 10 * time.Second
-	idleTimeout  = 2 * time.Minute
-	maxHeader    = 16 << 10
+	maxConnections = 50 // well within the descriptors that clients leave
+	headerTimeout  = 2 * time.Second
+	readTimeout    = 10 * time.Second
+	writeTimeout   = 20 * time.Second // from the end of the header on
+	idleTimeout    = 2 * time.Minute
+	maxHeader      = 16 << 10
+
+	// maxBody bounds a request, in bytes: 3 MB of payload in base64. Longer messages are for MQTT itself.
+	maxBody = 4 << 20
 )
 
 // New opens the port. Whoever does not call Run calls Close.
@@ -48,16 +59,21 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the API: %w", err)
 	}
-	s := &Server{broker: o.Broker, ln: ln}
-	s.http = http.Server{
-		Handler:        s.routes(o.Version),
-		ReadTimeout:    readTimeout,
-		WriteTimeout:   writeTimeout,
-		IdleTimeout:    idleTimeout,
-		MaxHeaderBytes: maxHeader,
+	s := &Server{broker: o.Broker, version: o.Version, token: o.Token, log: o.Log, began: time.Now(), ln: ln}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
 	}
-	if o.Log != nil {
-		s.http.ErrorLog = slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug)
+	if a, ok := ln.Addr().(*net.TCPAddr); ok {
+		s.local = a.IP.IsLoopback()
+	}
+	s.http = http.Server{
+		Handler:           http.MaxBytesHandler(explained(s.routes()), maxBody),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	return s, nil
 }
@@ -77,7 +93,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	wg.Go(func() {
 		defer cancel()
-		served = s.http.Serve(s.ln)
+		served = s.http.Serve(netutil.LimitListener(s.ln, maxConnections))
 	})
 	<-ctx.Done()
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
@@ -92,30 +108,25 @@ func (s *Server) Run(ctx context.Context) error {
 	return fmt.Errorf("serve the API: %w", served)
 }
 
-func (s *Server) routes(version string) http.Handler {
+func (s *Server) routes() *http.ServeMux {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		newCollector(s.broker, version),
+		newCollector(s.broker, s.version),
 	)
+	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry})
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", s.reading(metrics.ServeHTTP))
+	mux.Handle("GET /api/v1/status", s.reading(s.status))
+	mux.Handle("GET /api/v1/clients", s.sensitive(s.listClients))
+	mux.Handle("GET "+clientsPath+"{path...}", s.sensitive(s.aboutClient))
+	mux.Handle("DELETE "+clientsPath+"{path...}", s.sensitive(s.disconnect))
+	mux.Handle("GET /api/v1/subscriptions", s.sensitive(s.listSubscriptions))
+	mux.Handle("GET /api/v1/retained", s.sensitive(s.listRetained))
+	mux.Handle("DELETE /api/v1/retained", s.sensitive(s.deleteRetained))
+	mux.Handle("POST /api/v1/publish", s.sensitive(s.publish))
 	return mux
-}
-
-func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
-	if s.broker.Accepting() {
-		say(w, http.StatusOK, "ok")
-		return
-	}
-	say(w, http.StatusServiceUnavailable, "the node is not accepting connections")
-}
-
-func say(w http.ResponseWriter, code int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(code)
-	io.WriteString(w, text+"\n") // a reader who has gone needs no answer
 }

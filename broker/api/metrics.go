@@ -15,6 +15,7 @@ type collector struct {
 	version string
 
 	build, connections, clients, sessions, subscriptions, retained *prometheus.Desc
+	queued, inFlight                                               *prometheus.Desc
 	accepted, ended, received, sent, dropped                       *prometheus.Desc
 }
 
@@ -31,6 +32,8 @@ func newCollector(b *broker.Broker, version string) *collector {
 		sessions:      desc("sessions", "Sessions of clients, connected or away."),
 		subscriptions: desc("subscriptions", "Subscriptions of all sessions."),
 		retained:      desc("retained_messages", "Retained messages."),
+		queued:        desc("queued_messages", "Messages that wait for clients, connected or away."),
+		inFlight:      desc("inflight_messages", "Messages of QoS 1 and 2 on their way to clients, not fully acknowledged."),
 		accepted:      desc("connections_accepted_total", "Connections accepted."),
 		ended:         desc("connections_ended_total", "Connections ended, by reason.", "reason"),
 		received:      desc("messages_received_total", "PUBLISH packets from clients, by QoS.", "qos"),
@@ -57,6 +60,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.sessions, s.Sessions)
 	gauge(c.subscriptions, s.Subscriptions)
 	gauge(c.retained, s.Retained)
+	queued, inFlight := c.broker.Waiting()
+	gauge(c.queued, queued)
+	gauge(c.inFlight, inFlight)
 	counter(c.accepted, s.Accepted)
 	for reason, n := range s.Ended {
 		counter(c.ended, n, reason)

@@ -97,7 +97,9 @@ func (k *checker) listener(l *Listener, path string) {
 			k.failf(path+".path", "is for transport: websocket only")
 		}
 	case WebSocket:
-		k.failf(path+".transport", "WebSocket is not built into this version; delete the listener")
+		if l.Path != "" && !strings.HasPrefix(l.Path, "/") {
+			k.failf(path+".path", "%s does not begin with a slash; write /mqtt", redact.Quote(l.Path))
+		}
 	default:
 		k.failf(path+".transport", "%s is none of tcp, websocket", redact.Quote(string(l.Transport)))
 	}

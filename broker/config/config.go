@@ -28,7 +28,7 @@ type Listener struct {
 	Name          string // unique; what metrics and logs call it
 	Listen        string // host:port; an empty host is every address, port 0 any free one
 	Transport     Transport
-	Path          string        // of the WebSocket; "" with plain TCP
+	Path          string        // of the WebSocket; "" = /mqtt. None with plain TCP
 	ProxyProtocol ProxyProtocol // "" = none
 	TLS           *TLS          // nil = plain
 }

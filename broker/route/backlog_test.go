@@ -85,7 +85,7 @@ func TestFilters(t *testing.T) {
 	for i := range n {
 		f.Remove(deep(i))
 	}
-	if f.memory != 0 {
-		t.Errorf("%d bytes are left of nothing", f.memory)
+	if f.memory() != 0 {
+		t.Errorf("%d bytes are left of nothing", f.memory())
 	}
 }

@@ -33,6 +33,7 @@ type loop struct {
 	held     overflow.Buffers
 	ciphers  *record.Cache
 	out      []byte // what Fill appends to, behind the room for headers
+	aside    []byte // see controls
 	sealed   []byte // records on their way to a client
 	left     int    // work of the turn in hand
 	sweeping bool   // the sweep's timer is armed
@@ -341,6 +342,9 @@ func (l *loop) close(c *Conn) {
 		l.held.Drop(&s.raw)
 		l.ciphers.Drop(&s.state)
 		s.state.Wipe()
+	}
+	if l.conns[c.key] != c {
+		panic("DOUBLE CLOSE")
 	}
 	l.conns[c.key] = nil
 	l.free = append(l.free, c.key)

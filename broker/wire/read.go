@@ -87,14 +87,14 @@ func (l *loop) input(c *Conn, data []byte) bool {
 		l.feed(c, data)
 		return c.stage == open
 	}
-	payload, err := c.frames.decode(data)
+	payload, reply, err := c.frames.unwrap(data, l.controls())
 	if len(payload) > 0 {
 		l.feed(c, payload)
 	}
-	if c.stage == open && c.frames.answer() {
-		c.Wake()
+	if len(reply) > headroom && !l.control(c, reply, err != nil) {
+		return false
 	}
-	if c.stage == open && err != nil {
+	if err != nil {
 		l.end(c, err)
 	}
 	return c.stage == open

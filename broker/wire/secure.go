@@ -5,6 +5,7 @@ package wire
 import (
 	"errors"
 
+	"github.com/mqttlb/mqttlb/broker/websocket"
 	"github.com/mqttlb/mqttlb/internal/overflow"
 	"github.com/mqttlb/mqttlb/lb/record"
 )
@@ -81,8 +82,8 @@ func (l *loop) sendSealed(c *Conn, out []byte, from int) bool {
 // lastWords ends the frames of a WebSocket, and the records of TLS (RFC 8446, section 6.1). It is false when the connection is over.
 func (l *loop) lastWords(c *Conn) bool {
 	if c.frames != nil && !c.frames.bye {
-		c.frames.bye = true
-		if !l.sendControl(c, c.frames.appendClose) {
+		frame := websocket.AppendClose(l.controls(), websocket.StatusNormal)
+		if !l.control(c, frame, true) {
 			return false
 		}
 	}
@@ -93,9 +94,21 @@ func (l *loop) lastWords(c *Conn) bool {
 	return true
 }
 
-// sendControl sends what append makes: a frame of its own.
-func (l *loop) sendControl(c *Conn, append func([]byte) []byte) bool {
-	frame := append(make([]byte, headroom, headroom+256))
+// controls is room for a frame that is not data, behind headroom.
+func (l *loop) controls() []byte {
+	if l.aside == nil {
+		l.aside = make([]byte, headroom, headroom+controlRoom+record.MaxOverhead)
+	}
+	return l.aside[:headroom]
+}
+
+// control sends frame[headroom:], which is not data. What answers a client that does not read is left out: nobody can make us hold
+// pongs. It is false when the connection is over.
+func (l *loop) control(c *Conn, frame []byte, last bool) bool {
+	if c.stage > ending || c.frames.bye || c.unsent != 0 && !last {
+		return c.stage < lingering
+	}
+	c.frames.bye = last
 	if c.secure == nil {
 		return l.put(c, frame[headroom:])
 	}

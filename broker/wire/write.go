@@ -16,9 +16,8 @@ const (
 
 	// headroom is in front of what is sent, for the header of a WebSocket frame (RFC 6455, section 5.2) and that of a record; tailroom
 	// behind it, for what a record ends with.
-	headroom    = 64
-	frameHeader = 10
-	tailroom    = 4<<10 + record.MaxOverhead
+	headroom = 64
+	tailroom = 4<<10 + record.MaxOverhead
 
 	// chunksPerTurn is how many writes one client has before others have theirs.
 	chunksPerTurn = 4
@@ -69,7 +68,10 @@ func (l *loop) drained(c *Conn) {
 func (l *loop) send(c *Conn, out []byte) bool {
 	from := headroom
 	if c.frames != nil {
-		from -= c.frames.wrap(out, headroom)
+		if c.frames.bye { // the client has closed, and hears nothing more
+			return true
+		}
+		from = wrap(out, headroom)
 	}
 	if c.secure == nil {
 		return l.put(c, out[from:])

@@ -74,10 +74,6 @@ func (n *node) sees(client string) (from netip.AddrPort, connected bool) {
 	if n.broker == nil {
 		return netip.AddrPort{}, false
 	}
-	for _, c := range n.broker.Clients() {
-		if c.ID == client {
-			return c.Addr, true
-		}
-	}
-	return netip.AddrPort{}, false
+	c, _ := n.broker.Client(client)
+	return c.Addr, c.Connected
 }
