@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mqttlb/mqttlb/broker/access"
 	"github.com/mqttlb/mqttlb/broker/config"
 	"github.com/mqttlb/mqttlb/broker/delivery"
 	"github.com/mqttlb/mqttlb/broker/packet"
@@ -46,6 +47,8 @@ type Broker struct {
 	sockets        *socket.Poller
 	loops          *wire.Loops
 	computing      limit.Gate // of TLS handshakes
+	access         atomic.Pointer[access.Snapshot]
+	verifier       *access.Verifier
 	queued         delivery.Limits
 	batches        delivery.Pool
 	stats          stats
@@ -66,7 +69,7 @@ type Broker struct {
 // will be; connections that arrive wait in the kernel until Run. Whoever does not call Run calls Close. The
 // error is config.Problems, or that of opening a port.
 func New(o Options) (*Broker, error) {
-	contexts, err := prepare(&o.Config)
+	contexts, snapshot, err := prepare(&o.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +79,10 @@ func New(o Options) (*Broker, error) {
 		connectTimeout: o.ConnectTimeout,
 		writeTimeout:   o.WriteTimeout,
 		table:          route.New[*session](),
+		verifier:       access.NewVerifier(access.Limits{}),
 		sessions:       make(map[string]*session),
 	}
+	b.access.Store(snapshot)
 	b.queued = delivery.Limits{Messages: o.Config.Limits.MaxQueued, Bytes: b.queuedBytes()}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
@@ -104,16 +109,16 @@ func New(o Options) (*Broker, error) {
 
 // Check reports what New would find wrong with a configuration, without opening a port: config.Problems, or nil.
 func Check(c config.Config) error {
-	_, err := prepare(&c)
+	_, _, err := prepare(&c)
 	return err
 }
 
-// prepare checks a configuration and returns what TLS needs for each of its listeners, nil where there is none.
-func prepare(c *config.Config) ([]*tls.Config, error) {
+// prepare checks a configuration and returns what TLS needs for each of its listeners, nil where there is none, and who may do what.
+func prepare(c *config.Config) ([]*tls.Config, *access.Snapshot, error) {
 	if err := c.Check(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var problems config.Problems
+	snapshot, problems := loadAccess(c)
 	contexts := make([]*tls.Config, len(c.Listeners))
 	for i, l := range c.Listeners {
 		if l.TLS == nil {
@@ -126,9 +131,9 @@ func prepare(c *config.Config) ([]*tls.Config, error) {
 		contexts[i] = t
 	}
 	if len(problems) > 0 {
-		return nil, problems
+		return nil, nil, problems
 	}
-	return contexts, nil
+	return contexts, snapshot, nil
 }
 
 // split takes a joined error apart.
@@ -197,6 +202,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.log.Info("listening", slog.String("listener", l.Name), slog.Any("address", l.ln.Addr()))
 	}
 	ports.Go(func() { b.sweep(ctx) })
+	ports.Go(func() { b.verify(ctx) })
 	b.accepting.Store(true)
 	<-ctx.Done()
 	b.accepting.Store(false)

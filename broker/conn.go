@@ -28,7 +28,8 @@ type conn struct {
 
 	// Set before the CONNACK, then constant:
 	addr      netip.AddrPort // the client's, from the PROXY header where there is one
-	identity  string         // that was proven to the load balancer, or to us; "" = none
+	identity  string         // the name that a certificate has proved to the load balancer; "" = none
+	user      string         // "" = anonymous
 	session   *session
 	maxPacket uint32 // bytes that the client takes; 0 = any [MQTT-3.1.2-24]
 	keepAlive uint16 // seconds; 0 = none
@@ -44,6 +45,7 @@ type conn struct {
 	numbers  *delivery.Aliases // of topics, ours to give; nil = none
 	aliases  map[uint16]string // topics by the client's numbers, of this connection only [MQTT-3.3.2-7]
 	topic    string            // of the last PUBLISH: most clients repeat themselves
+	login    *login            // while a password is verified
 	pending  *pending          // of a packet that is handled in parts
 }
 

@@ -32,6 +32,9 @@ func (c *conn) connect(h packet.Header, body []byte) (wire.Verdict, error) {
 	if size, limited := p.Properties.Int(packet.MaximumPacketSize); limited {
 		c.maxPacket = min(size, math.MaxInt32)
 	}
+	if verdict, err := c.authenticate(&p); verdict != wire.Done || err != nil { // [MQTT-3.1.4-2]
+		return verdict, err
+	}
 	a, err := c.request(&p)
 	if err != nil {
 		return 0, err
@@ -89,8 +92,8 @@ func (c *conn) request(p *packet.Connect) (*arrival, error) {
 		if err := topic.CheckName(string(p.Will.Topic)); err != nil {
 			return nil, refuse(packet.TopicNameInvalid, "will: %w", err)
 		}
-		if isSystem(string(p.Will.Topic)) {
-			return nil, refuse(packet.NotAuthorized, "the will's topic is the server's")
+		if !c.mayPublish(a.id, string(p.Will.Topic)) {
+			return nil, refuse(packet.NotAuthorized, "it may not publish to the topic of its will")
 		}
 		a.will = delivery.NewWill(a.id, p.Will)
 	}

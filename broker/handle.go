@@ -98,7 +98,7 @@ func isSystem(name string) bool { return strings.HasPrefix(name, "$SYS/") }
 
 // accept takes responsibility for a message and returns the code of its acknowledgement.
 func (c *conn) accept(p *packet.Publish) packet.ReasonCode {
-	if isSystem(c.topic) {
+	if !c.mayPublish(c.session.id, c.topic) { // versions before 5 are not told [MQTT-3.3.5-2 of 3.1.1]
 		return packet.NotAuthorized
 	}
 	m := &delivery.Message{
@@ -248,6 +248,9 @@ func (c *conn) settled(ack []byte) error {
 func (s *session) subscribe(filter string, o packet.Options, id uint32) (code packet.ReasonCode, found int) {
 	if !s.filters.Room(filter) {
 		return packet.QuotaExceeded, 0
+	}
+	if !s.maySubscribe(filter) {
+		return packet.NotAuthorized, 0
 	}
 	w := route.Want{
 		ID:                id,

@@ -95,7 +95,7 @@ func (s *session) info() ClientInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := ClientInfo{
-		ID: s.id, SessionExpiry: s.expiry, Subscriptions: s.filters.Len(),
+		ID: s.id, Username: s.user, SessionExpiry: s.expiry, Subscriptions: s.filters.Len(),
 		InFlight: s.outgoing.InFlight(), Queued: s.waiting(),
 	}
 	if c := s.conn; c != nil {

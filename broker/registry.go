@@ -51,7 +51,7 @@ func (b *Broker) attachLocked(c *conn, a *arrival, now time.Time) (after afterma
 	}
 	present := false
 	if s != nil {
-		after, present = s.handOver(a.clean, now)
+		after, present = s.handOver(a.clean || s.user != c.user, now) // one user's messages are not another's
 		if after.displaced != nil {
 			b.online--
 		}
@@ -59,7 +59,7 @@ func (b *Broker) attachLocked(c *conn, a *arrival, now time.Time) (after afterma
 	if !present {
 		b.sessionNumber++
 		s = &session{
-			b: b, id: a.id, number: b.sessionNumber,
+			b: b, id: a.id, user: c.user, number: b.sessionNumber,
 			outgoing: delivery.NewOutgoing(&b.queued),
 		}
 		b.sessions[a.id] = s

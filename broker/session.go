@@ -24,6 +24,7 @@ import (
 type session struct {
 	b      *Broker
 	id     string
+	user   string // whose it is; "" = anonymous
 	number uint64 // unique in the process, to order receivers by
 
 	online atomic.Bool // as conn != nil, for choosing among shared subscribers
@@ -37,6 +38,7 @@ type session struct {
 	will     *delivery.Will // of the connection, or of the last one until its delay is over
 	expiry   time.Duration
 	away     *absence // nil while the client is connected
+	filtered bool     // not all that it subscribes to may be read: ask for each message
 	ended    bool
 }
 
@@ -65,7 +67,7 @@ func (s *session) deliver(c delivery.Copy, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.ended:
+	case s.ended, !s.mayRead(c.Message.Topic):
 	case c.QoS == 0 && s.conn == nil: // section 3.1.2.4 of MQTT 3.1.1 lets a server choose
 	case s.backlog != nil:
 		for _, older := range s.backlog.Take(c.Message.Topic) {
@@ -167,7 +169,7 @@ func (s *session) pumpQueue(now time.Time) {
 // deliverRetained sends one retained message. One that has been replaced since the client subscribed is left out:
 // its successor was, or will be, delivered.
 func (s *session) deliverRetained(c delivery.Copy, now time.Time) {
-	if !c.Message.Expired(now) && s.b.table.Retains(c.Message) {
+	if !c.Message.Expired(now) && s.b.table.Retains(c.Message) && s.mayRead(c.Message.Topic) {
 		s.send(c, now)
 	}
 }

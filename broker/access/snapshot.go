@@ -91,3 +91,13 @@ func (s *Snapshot) Decide(l Login) (o Outcome, user string) {
 	}
 	return MustVerify, l.Name
 }
+
+// Knows reports whether a user whose password was verified before could still connect: one of that name is in the users file, or, for "",
+// clients may come without a name.
+func (s *Snapshot) Knows(user string) bool {
+	if user == "" || s.users == nil {
+		return s.anonymous
+	}
+	_, known := s.users.hashes[user]
+	return known
+}

@@ -3,9 +3,11 @@ package config
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mqttlb/mqttlb/internal/redact"
 )
@@ -61,13 +63,34 @@ func (k *checker) config(c *Config) {
 			k.unique(addresses, c.API.Listen, "api.listen")
 		}
 	}
+	if c.Dashboard.Listen != "" {
+		k.address("dashboard.listen", c.Dashboard.Listen)
+		if c.Dashboard.Given && !strings.HasSuffix(c.Dashboard.Listen, ":0") {
+			k.unique(addresses, c.Dashboard.Listen, "dashboard.listen")
+		}
+	}
+	for path, name := range map[string]string{
+		"data_dir": c.DataDir, "auth.users_file": c.Auth.UsersFile, "acl_file": c.ACLFile, "api.token_file": c.API.TokenFile, "dashboard.token_file": c.Dashboard.TokenFile,
+	} {
+		if strings.ContainsFunc(name, unicode.IsControl) {
+			k.failf(path, "is not a path, but a text of %d bytes; write the name of a file that holds it", len(name))
+		}
+	}
 	k.limits(&c.Limits)
 	k.duration("session.max_expiry", c.Session.MaxExpiry, maxExpiry)
 	k.duration("session.max_keep_alive", c.Session.MaxKeepAlive, maxUint16*time.Second)
 	if c.Session.MaxKeepAlive%time.Second != 0 { // what MQTT counts in
 		k.failf("session.max_keep_alive", "%v is not a whole number of seconds", c.Session.MaxKeepAlive)
 	}
+	if !c.Auth.AllowAnonymous && c.Auth.UsersFile == "" && !c.identities() {
+		k.failf("auth.allow_anonymous", "false without a users_file lets nobody in; name one, made with htpasswd -B")
+	}
 	k.missing(c)
+}
+
+// identities reports whether some clients have a name without a password.
+func (c *Config) identities() bool {
+	return slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.PeerCertAsUsername != "" })
 }
 
 // unique notes a value that another field may not have as well; seen holds where it is.
@@ -107,6 +130,13 @@ func (k *checker) listener(l *Listener, path string) {
 	case ProxyNone, ProxyOptional, ProxyRequire, "":
 	default:
 		k.failf(path+".proxy_protocol", "%s is none of none, optional, require", redact.Quote(string(l.ProxyProtocol)))
+	}
+	switch {
+	case l.PeerCertAsUsername == "":
+	case l.PeerCertAsUsername != CommonName:
+		k.failf(path+".peer_cert_as_username", "%s is none of cn", redact.Quote(l.PeerCertAsUsername))
+	case l.ProxyProtocol != ProxyRequire:
+		k.failf(path+".peer_cert_as_username", "the name comes from the load balancer; write proxy_protocol: require beside it, and let nobody else reach the port")
 	}
 	if l.TLS != nil && l.TLS.Cert == "" {
 		k.failf(path+".tls.cert", "is missing; write the path of a certificate chain in PEM")
@@ -156,10 +186,6 @@ func (k *checker) missing(c *Config) {
 		what  string
 	}{
 		{c.DataDir != "", "data_dir", "storage on disk is not built into this version; leave it empty"},
-		{c.Dashboard.Listen != "", "dashboard.listen", `the web page is not built into this version; delete it, or write ""`},
-		{c.Auth.UsersFile != "", "auth.users_file", "checking passwords is not built into this version; leave it empty"},
-		{!c.Auth.AllowAnonymous, "auth.allow_anonymous", "false would refuse everybody, as checking passwords is not built into this version"},
-		{c.ACLFile != "", "acl_file", "access rules are not built into this version; leave it empty"},
 		{c.Cluster.Listen != "", "cluster.listen", "the cluster is not built into this version; leave it empty"},
 		{len(c.Cluster.Peers) > 0, "cluster.peers", "the cluster is not built into this version; leave it empty"},
 		{c.Cluster.SecretFile != "", "cluster.secret_file", "the cluster is not built into this version; leave it empty"},

@@ -30,7 +30,10 @@ type Listener struct {
 	Transport     Transport
 	Path          string        // of the WebSocket; "" = /mqtt. None with plain TCP
 	ProxyProtocol ProxyProtocol // "" = none
-	TLS           *TLS          // nil = plain
+	// PeerCertAsUsername, CommonName, makes the common name of the client certificate that the load balancer has verified and told
+	// of in the PROXY header (version 2, TLV ssl) the user name: no password is asked for. "" = it is not looked at.
+	PeerCertAsUsername string
+	TLS                *TLS // nil = plain
 }
 
 // Transport is what carries MQTT on a listener.
@@ -53,6 +56,9 @@ const (
 	ProxyRequire  ProxyProtocol = "require"  // a connection without one is closed
 )
 
+// CommonName is the value of Listener.PeerCertAsUsername other than "".
+const CommonName = "cn"
+
 // TLS names the files of a certificate, in PEM.
 type TLS struct {
 	Cert string // chain; may hold the key too
@@ -61,8 +67,9 @@ type TLS struct {
 
 // HTTP is an HTTP server's address.
 type HTTP struct {
-	Listen string // "" = off
-	Given  bool   // the operator wrote it down, so that failing to open it is an error
+	Listen    string // "" = off
+	TokenFile string // with the token that visitors must have; "" = none is wanted
+	Given     bool   // the operator wrote it down, so that failing to open it is an error
 }
 
 // Limits bound what clients may take.
@@ -108,12 +115,13 @@ func Default() Config {
 // defaults is Default before the listeners: the file's replace those, not add to them.
 func defaults() Config {
 	return Config{
-		Node:    hostName(),
-		API:     HTTP{Listen: "127.0.0.1:8080"},
-		Limits:  Limits{MaxPacketSize: 1 << 20, MaxInflight: 32, MaxQueued: 1000, MaxTopicAlias: 16, MaxQoS: 2, ReceiveMaximum: 32},
-		Session: Session{MaxExpiry: 24 * time.Hour},
-		Auth:    Auth{AllowAnonymous: true},
-		Cluster: Cluster{Replicas: defaultReplicas},
+		Node:      hostName(),
+		API:       HTTP{Listen: "127.0.0.1:8080"},
+		Dashboard: HTTP{Listen: "127.0.0.1:18083"},
+		Limits:    Limits{MaxPacketSize: 1 << 20, MaxInflight: 32, MaxQueued: 1000, MaxTopicAlias: 16, MaxQoS: 2, ReceiveMaximum: 32},
+		Session:   Session{MaxExpiry: 24 * time.Hour},
+		Auth:      Auth{AllowAnonymous: true},
+		Cluster:   Cluster{Replicas: defaultReplicas},
 	}
 }
 

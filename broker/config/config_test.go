@@ -18,7 +18,7 @@ func TestDefault(t *testing.T) {
 	if len(c.Listeners) != 1 || c.Listeners[0].Listen != ":1883" || c.Listeners[0].ProxyProtocol != ProxyOptional {
 		t.Errorf("listeners: %+v", c.Listeners)
 	}
-	if c.API.Listen != "127.0.0.1:8080" || c.API.Given || c.Dashboard.Listen != "" {
+	if c.API.Listen != "127.0.0.1:8080" || c.API.Given || c.Dashboard.Listen != "127.0.0.1:18083" || c.Dashboard.Given {
 		t.Errorf("API %+v, dashboard %+v", c.API, c.Dashboard)
 	}
 	want := Limits{MaxPacketSize: 1 << 20, MaxInflight: 32, MaxQueued: 1000, MaxTopicAlias: 16, MaxQoS: 2, ReceiveMaximum: 32}
@@ -54,14 +54,16 @@ func TestLoadFull(t *testing.T) {
 			{Name: "mqtt", Listen: ":1883", Transport: TCP, ProxyProtocol: ProxyOptional},
 			{Name: "inside", Listen: "[::1]:2883", Transport: TCP, ProxyProtocol: ProxyNone},
 			{Name: "mqtts", Listen: "0.0.0.0:8883", Transport: TCP, ProxyProtocol: ProxyRequire, TLS: &TLS{Cert: abs("certs/server.pem"), Key: "/etc/server.key"}},
+			{Name: "ws", Listen: ":8083", Transport: WebSocket, Path: "/mqtt", ProxyProtocol: ProxyRequire, PeerCertAsUsername: CommonName},
 		},
-		API:     HTTP{Listen: "127.0.0.1:9080", Given: true},
-		Limits:  Limits{MaxConnections: 5000, MaxPacketSize: 256 << 10, MaxInflight: 20, MaxQueued: 100, MaxTopicAlias: 0, MaxQoS: 1, ReceiveMaximum: 10},
-		Session: Session{MaxExpiry: 90 * time.Minute, MaxKeepAlive: 10 * time.Minute},
-		Auth:    Auth{AllowAnonymous: true},
-		Cluster: Cluster{Replicas: 3},
+		API:       HTTP{Listen: "127.0.0.1:9080", TokenFile: abs("token"), Given: true},
+		Dashboard: HTTP{Listen: "127.0.0.1:19083", TokenFile: "/etc/token", Given: true},
+		ACLFile:   abs("acl"),
+		Limits:    Limits{MaxConnections: 5000, MaxPacketSize: 256 << 10, MaxInflight: 20, MaxQueued: 100, MaxTopicAlias: 0, MaxQoS: 1, ReceiveMaximum: 10},
+		Session:   Session{MaxExpiry: 90 * time.Minute, MaxKeepAlive: 10 * time.Minute},
+		Auth:      Auth{UsersFile: abs("users")},
+		Cluster:   Cluster{Replicas: 3},
 	}
-	want.Dashboard.Given = true
 	want.lines = c.lines
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)

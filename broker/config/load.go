@@ -119,6 +119,9 @@ func resolve(c *Config, folder string) {
 			t.Cert, t.Key = under(folder, t.Cert), under(folder, t.Key)
 		}
 	}
+	for _, path := range []*string{&c.DataDir, &c.Auth.UsersFile, &c.ACLFile, &c.API.TokenFile, &c.Dashboard.TokenFile} {
+		*path = under(folder, *path)
+	}
 }
 
 func under(folder, path string) string {

@@ -26,8 +26,14 @@ func (r *reader) config(v value, c *Config) {
 		"node":      text(&c.Node),
 		"data_dir":  text(&c.DataDir),
 		"listeners": func(v value) { v.list(func(v value) { c.Listeners = append(c.Listeners, r.listener(v)) }) },
-		"api":       func(v value) { c.API.Given = true; v.object(fields{"listen": text(&c.API.Listen)}) },
-		"dashboard": func(v value) { c.Dashboard.Given = true; v.object(fields{"listen": text(&c.Dashboard.Listen)}) },
+		"api": func(v value) {
+			c.API.Given = true
+			v.object(fields{"listen": text(&c.API.Listen), "token_file": text(&c.API.TokenFile)})
+		},
+		"dashboard": func(v value) {
+			c.Dashboard.Given = true
+			v.object(fields{"listen": text(&c.Dashboard.Listen), "token_file": text(&c.Dashboard.TokenFile)})
+		},
 		"limits": object(fields{
 			"max_connections": number(&c.Limits.MaxConnections),
 			"max_packet_size": size(&c.Limits.MaxPacketSize),
@@ -59,11 +65,12 @@ func (r *reader) config(v value, c *Config) {
 func (r *reader) listener(v value) Listener {
 	l := Listener{Transport: TCP, ProxyProtocol: ProxyNone}
 	v.object(fields{
-		"name":           text(&l.Name),
-		"listen":         text(&l.Listen),
-		"transport":      func(v value) { l.Transport = Transport(v.string()) },
-		"path":           text(&l.Path),
-		"proxy_protocol": func(v value) { l.ProxyProtocol = ProxyProtocol(v.string()) },
+		"name":                  text(&l.Name),
+		"listen":                text(&l.Listen),
+		"transport":             func(v value) { l.Transport = Transport(v.string()) },
+		"path":                  text(&l.Path),
+		"peer_cert_as_username": text(&l.PeerCertAsUsername),
+		"proxy_protocol":        func(v value) { l.ProxyProtocol = ProxyProtocol(v.string()) },
 		"tls": func(v value) {
 			l.TLS = new(TLS)
 			v.object(fields{"cert": text(&l.TLS.Cert), "key": text(&l.TLS.Key)})

@@ -33,7 +33,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 			"listeners: [{name: a, listen: %q}]", "listeners: [{name: a, listen: ':1', transport: %q}]", "listeners: [{name: a, listen: ':1', proxy_protocol: %q}]",
 			"listeners: [{name: %[1]q, listen: ':1'}, {name: %[1]q, listen: ':2'}]",
 		} {
-			if secret != text && form == "node: %q" {
+			if secret != text && (form == "node: %q" || form == "acl_file: %q" || form == "data_dir: %q") {
 				continue // a good name, if a strange one
 			}
 			silent(t, secret, fmt.Sprintf(form, secret))

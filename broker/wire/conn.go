@@ -83,7 +83,8 @@ type Conn struct {
 type stage uint8
 
 const (
-	open stage = iota
+	coming stage = iota // on its way to the loop: Wake and Finish may be called already
+	open
 	ending
 	lingering
 	closed
