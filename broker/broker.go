@@ -18,6 +18,7 @@ import (
 	"github.com/mqttlb/mqttlb/broker/delivery"
 	"github.com/mqttlb/mqttlb/broker/packet"
 	"github.com/mqttlb/mqttlb/broker/route"
+	"github.com/mqttlb/mqttlb/broker/store"
 	"github.com/mqttlb/mqttlb/broker/wire"
 	"github.com/mqttlb/mqttlb/internal/socket"
 	"github.com/mqttlb/mqttlb/lb/handshake"
@@ -46,7 +47,9 @@ type Broker struct {
 	table          *route.Table[*session]
 	sockets        *socket.Poller
 	loops          *wire.Loops
-	computing      limit.Gate // of TLS handshakes
+	computing      limit.Gate   // of TLS handshakes
+	store          *store.Store // nil without a data_dir
+	ended          []store.Session
 	access         atomic.Pointer[access.Snapshot]
 	verifier       *access.Verifier
 	queued         delivery.Limits
@@ -94,6 +97,10 @@ func New(o Options) (*Broker, error) {
 		b.writeTimeout = 20 * time.Second
 	}
 	if err := b.openPlane(); err != nil {
+		return nil, err
+	}
+	if err := b.restore(time.Now()); err != nil {
+		b.Close()
 		return nil, err
 	}
 	for i, l := range o.Config.Listeners {
@@ -174,6 +181,9 @@ func (b *Broker) openPlane() error {
 func (b *Broker) Close() error {
 	errs := []error{b.closePorts()}
 	b.loops.Close()
+	if b.store != nil {
+		errs = append(errs, b.store.Close())
+	}
 	return errors.Join(append(errs, b.sockets.Close())...)
 }
 
@@ -195,7 +205,11 @@ func (b *Broker) Run(ctx context.Context) error {
 	serving, cease := context.WithCancel(context.Background())
 	defer cease()
 	var ports sync.WaitGroup
-	plane := make(chan error, 1)
+	plane, kept := make(chan error, 1), make(chan error, 1)
+	writing, written := context.WithCancel(context.Background())
+	defer written()
+	go func() { kept <- b.runStore(writing, cancel) }()
+	b.startKept(time.Now())
 	go func() { plane <- b.loops.Run(serving); cancel() }()
 	for _, l := range b.listeners {
 		ports.Go(func() { b.accept(ctx, l) })
@@ -212,8 +226,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	b.running.Wait()
 	cease()
 	err := <-plane
+	written()
 	b.sockets.Close()
-	return err
+	return errors.Join(err, <-kept)
 }
 
 // stop ends every connection and keeps anything new from beginning.

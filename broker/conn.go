@@ -36,17 +36,20 @@ type conn struct {
 	version   packet.Version
 	clean     bool // CleanStart of the CONNECT
 
-	out delivery.Outbox // session.mu guards it
+	out    delivery.Outbox // session.mu guards it
+	behind int             // packets for out that wait for the disk; session.mu guards it
 
 	// For the loop alone:
-	expiring bool              // the CONNECT asked for a session that outlives the connection
-	parting  bool              // the last words are still to be said
-	open     delivery.Incoming // messages of QoS 2 that came on this connection, for Receive Maximum (section 4.9)
-	numbers  *delivery.Aliases // of topics, ours to give; nil = none
-	aliases  map[uint16]string // topics by the client's numbers, of this connection only [MQTT-3.3.2-7]
-	topic    string            // of the last PUBLISH: most clients repeat themselves
-	login    *login            // while a password is verified
-	pending  *pending          // of a packet that is handled in parts
+	expiring   bool              // the CONNECT asked for a session that outlives the connection
+	connecting bool              // the session is open, the CONNACK waits for the disk
+	greeted    bool              // the CONNACK was sent
+	parting    bool              // the last words are still to be said
+	open       delivery.Incoming // messages of QoS 2 that came on this connection, for Receive Maximum (section 4.9)
+	numbers    *delivery.Aliases // of topics, ours to give; nil = none
+	aliases    map[uint16]string // topics by the client's numbers, of this connection only [MQTT-3.3.2-7]
+	topic      string            // of the last PUBLISH: most clients repeat themselves
+	login      *login            // while a password is verified
+	pending    *pending          // of a packet that is handled in parts
 }
 
 // pending is what is known of a packet whose handling goes on in another turn.
@@ -59,8 +62,13 @@ var errEnded = errors.New("the session was taken over")
 
 // Packet implements wire.Peer.
 func (c *conn) Packet(h packet.Header, body []byte) (wire.Verdict, error) {
-	if c.session == nil {
+	switch {
+	case c.session == nil:
 		return c.connect(h, body)
+	case c.connecting: // this is the CONNECT again
+		verdict := c.greet()
+		c.connecting = verdict != wire.Done
+		return verdict, nil
 	}
 	return c.handle(h, body)
 }
@@ -68,7 +76,7 @@ func (c *conn) Packet(h packet.Header, body []byte) (wire.Verdict, error) {
 // Fill implements wire.Peer.
 func (c *conn) Fill(dst []byte, most int) ([]byte, bool) {
 	more := false
-	if s := c.session; s != nil {
+	if s := c.session; s != nil && c.greeted {
 		dst, more = c.write(s, dst, most)
 	}
 	if c.parting && !more {
@@ -160,7 +168,7 @@ func (c *conn) Ended(err error) (speak bool) {
 func (c *conn) lastWords(dst []byte) []byte {
 	e, n := c.cause.Load(), len(dst)
 	switch {
-	case c.session == nil:
+	case !c.greeted:
 		dst = (&packet.Connack{Code: e.code}).Append(dst, c.version)
 	case c.version == packet.V5: // no version before has a DISCONNECT from the server
 		dst = (&packet.Disconnect{Code: e.code}).Append(dst, c.version)

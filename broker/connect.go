@@ -47,7 +47,8 @@ func (c *conn) connect(h packet.Header, body []byte) (wire.Verdict, error) {
 		return 0, err
 	}
 	c.SetIdle(c.idle())
-	return wire.Done, nil
+	c.connecting = !c.greeted
+	return c.greet(), nil
 }
 
 // undecodable answers a CONNECT that is none: with the version where that is the trouble [MQTT-3.1.2-2], with

@@ -16,6 +16,9 @@ import (
 func (c *conn) handle(h packet.Header, body []byte) (wire.Verdict, error) {
 	switch h.Type {
 	case packet.PUBLISH:
+		if c.held() {
+			return wire.Wait, nil
+		}
 		return wire.Done, c.handlePublish(h, body)
 	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
 		return wire.Done, c.handleAck(h, body)
@@ -53,7 +56,7 @@ func (c *conn) handlePublish(h packet.Header, body []byte) error {
 	}
 	switch p.QoS {
 	case 1:
-		c.reply(packet.PUBACK, p.PacketID, c.accept(&p)) // [MQTT-4.3.2-4]
+		c.acknowledge(packet.PUBACK, p.PacketID, c.accept(&p)) // [MQTT-4.3.2-4]
 	case 2:
 		return c.receive(&p)
 	default:
@@ -129,22 +132,30 @@ func (c *conn) receive(p *packet.Publish) error {
 	if c.version == packet.V5 && c.open.Len() > c.b.config.Limits.ReceiveMaximum { // [MQTT-3.3.4-7]
 		return violation(packet.ReceiveMaximumExceeded, "more messages of QoS 2 than were allowed")
 	}
-	first := false
-	if err := c.own(func(s *session) { first = s.incoming.Receive(p.PacketID) }); err != nil {
+	code, err := packet.Success, error(nil)
+	c.b.together(func() { code, err = c.receiveOnce(p) })
+	if err != nil {
 		return err
 	}
-	code := packet.Success
+	c.acknowledge(packet.PUBREC, p.PacketID, code) // [MQTT-4.3.3-8]
+	return nil
+}
+
+// receiveOnce passes the message on unless it has come before. That its identifier is known, and that the message is on its way, is kept together: one
+// without the other would be a message lost, or one that comes twice.
+func (c *conn) receiveOnce(p *packet.Publish) (code packet.ReasonCode, err error) {
+	first := false
+	if err := c.own(func(s *session) { first = s.receive(p.PacketID) }); err != nil {
+		return 0, err
+	}
 	if first {
 		code = c.accept(p)
 	}
 	if code.Failed() { // the identifier is free with the PUBREC [MQTT-4.3.3-9]
 		c.open.Release(p.PacketID)
-		if err := c.own(func(s *session) { s.incoming.Release(p.PacketID) }); err != nil {
-			return err
-		}
+		err = c.own(func(s *session) { s.release(p.PacketID) })
 	}
-	c.reply(packet.PUBREC, p.PacketID, code) // [MQTT-4.3.3-8]
-	return nil
+	return code, err
 }
 
 func (c *conn) handleAck(h packet.Header, body []byte) error {
@@ -158,12 +169,12 @@ func (c *conn) handleAck(h packet.Header, body []byte) error {
 	code := packet.Success
 	c.open.Release(p.PacketID)
 	err := c.own(func(s *session) {
-		if !s.incoming.Release(p.PacketID) {
+		if !s.release(p.PacketID) {
 			code = packet.PacketIDNotFound
 		}
 	})
 	if err == nil {
-		c.reply(packet.PUBCOMP, p.PacketID, code) // [MQTT-4.3.3-11]
+		c.acknowledge(packet.PUBCOMP, p.PacketID, code) // [MQTT-4.3.3-11]
 	}
 	return err
 }
@@ -171,6 +182,9 @@ func (c *conn) handleAck(h packet.Header, body []byte) error {
 // publish gives a message to everyone who wants it and returns how many did.
 func (b *Broker) publish(m *delivery.Message) (receivers int) {
 	now := time.Now()
+	if b.store != nil && m.QoS > 0 {
+		m.Stored = b.store.NewBody()
+	}
 	return b.table.Publish(m, func(s *session, c delivery.Copy) { s.deliver(c, now) })
 }
 
@@ -237,7 +251,11 @@ func (c *conn) settled(ack []byte) error {
 		return violation(packet.PacketTooLarge, "it asks for an answer of %d bytes and takes %d", len(ack), c.maxPacket)
 	}
 	return c.own(func(s *session) {
-		c.Reply(ack)
+		if s.kept {
+			c.durably(func() { c.Reply(ack) })
+		} else {
+			c.Reply(ack)
+		}
 		s.pump(time.Now())
 	})
 }
@@ -273,6 +291,7 @@ func (s *session) subscribe(filter string, o packet.Options, id uint32) (code pa
 		s.b.stats.dropped[queueFull].Add(1)
 	}
 	s.filters.Add(filter)
+	s.keepFilter(filter, w)
 	if len(retained) > 0 {
 		if s.backlog == nil {
 			s.backlog = new(route.Backlog)
@@ -303,6 +322,9 @@ func (c *conn) handleUnsubscribe(h packet.Header, body []byte) (wire.Verdict, er
 				code = packet.NoSubscriptionExisted
 			}
 			s.filters.Remove(name)
+			if s.kept {
+				s.b.store.Unsubscribe(s.number, name)
+			}
 		}); err != nil {
 			return 0, err
 		}

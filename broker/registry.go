@@ -99,6 +99,7 @@ func (s *session) leave() {
 
 // finish ends the session and returns the filters that the table is to forget. s.mu is held.
 func (s *session) finish() route.Filters {
+	s.forget()
 	filters := s.filters
 	s.ended, s.filters, s.backlog, s.away = true, route.Filters{}, nil, nil
 	s.outgoing, s.incoming = delivery.Outgoing{}, delivery.Incoming{}
@@ -115,8 +116,12 @@ func (s *session) take(c *conn, a *arrival, present bool, now time.Time) {
 	s.expiry = a.expiry
 	s.will = a.will
 	s.outgoing.Connected(a.window)
+	if s.kept = s.kept || s.b.store != nil && a.expiry > 0; s.kept {
+		s.outgoing.Keep(keepsake{s.b.store, s.number})
+	}
+	s.put(now)
 	connack := packet.Connack{SessionPresent: present, Properties: a.granted} // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
-	c.Reply(connack.Append(nil, c.version))                                   // the first packet of all [MQTT-3.2.0-1]
+	c.welcome(connack.Append(nil, c.version))
 	s.pump(now)
 }
 
@@ -144,6 +149,11 @@ func (b *Broker) detachLocked(c *conn, e *ending, now time.Time) (after aftermat
 		// [MQTT-3.1.2-10] [MQTT-3.14.4-3]; a server that is shut down may keep wills back (section 3.1.2.5)
 		s.will = nil
 	}
+	if s.kept && s.expiry > 0 && b.stopping {
+		s.away = &absence{expireAt: now.Add(s.expiry)}
+		s.put(now) // for when the node is there again
+		s.kept = false
+	}
 	if s.expiry == 0 || b.stopping {
 		if s.will != nil {
 			after.will = s.will.Message(now)
@@ -159,6 +169,7 @@ func (b *Broker) detachLocked(c *conn, e *ending, now time.Time) (after aftermat
 	if s.will != nil {
 		s.away.willAt = now.Add(s.will.Delay)
 	}
+	s.put(now)
 	s.startTimer(now)
 	return after
 }
@@ -205,6 +216,9 @@ func (s *session) dueLocked(now time.Time) (after aftermath) {
 		delete(s.b.sessions, s.id)
 		after.gone, after.filters = s, s.finish()
 	} else {
+		if after.will != nil {
+			s.put(s.away.expireAt.Add(-s.expiry))
+		}
 		s.startTimer(now)
 	}
 	return after

@@ -38,6 +38,7 @@ type session struct {
 	will     *delivery.Will // of the connection, or of the last one until its delay is over
 	expiry   time.Duration
 	away     *absence // nil while the client is connected
+	kept     bool     // in the store
 	filtered bool     // not all that it subscribes to may be read: ask for each message
 	ended    bool
 }
@@ -86,7 +87,7 @@ func (s *session) deliver(c delivery.Copy, now time.Time) {
 func (s *session) deliverInOrder(c delivery.Copy, now time.Time) {
 	if s.conn != nil && s.conn.maxPacket == 0 {
 		if send, ok := s.outgoing.Begin(c); ok {
-			s.conn.push(send)
+			s.conn.pass(send)
 			return
 		}
 	}
@@ -161,9 +162,19 @@ func (s *session) pumpQueue(now time.Time) {
 			s.outgoing.Drop(send.ID)
 			s.b.stats.dropped[tooLarge].Add(1)
 		default:
-			s.conn.push(send)
+			s.conn.pass(send)
 		}
 	}
+}
+
+// pass is push for what the queue has. What the client must never see with another identifier, or again, waits for the disk, and
+// what comes behind it as well. s.mu is held.
+func (c *conn) pass(send delivery.Send) {
+	if c.session.kept && (send.QoS == 2 || send.Release || c.behind > 0) {
+		c.pushDurably(send)
+		return
+	}
+	c.push(send)
 }
 
 // deliverRetained sends one retained message. One that has been replaced since the client subscribed is left out:
@@ -218,7 +229,7 @@ func (c *conn) acknowledged(p *packet.Ack) error {
 			known := s.outgoing.Received(p.PacketID, !p.Code.Failed())
 			switch {
 			case known && !p.Code.Failed():
-				c.reply(packet.PUBREL, p.PacketID, packet.Success) // [MQTT-4.3.3-4]
+				c.acknowledge(packet.PUBREL, p.PacketID, packet.Success) // [MQTT-4.3.3-4]
 			case !known && !p.Code.Failed():
 				c.reply(packet.PUBREL, p.PacketID, packet.PacketIDNotFound) // section 3.6.2.1
 			}

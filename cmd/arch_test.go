@@ -41,6 +41,7 @@ const (
 	leaf      = iota // nothing of ours
 	mechanism        // one thing, with options of its own
 	machinery        // several mechanisms that are one thing together
+	memory           // what is left of machinery when the process ends
 	story            // lb and broker: the life of a connection, of a configuration, of a node
 	surface          // what shows a story to the outside
 	program          // and examples: nobody imports them
@@ -83,9 +84,11 @@ var packages = map[string]row{
 	"broker/route": {layer: machinery, ours: "broker/delivery broker/topic"},
 	"lb/relay":     {layer: machinery, ours: "internal/detach internal/overflow internal/reactor internal/slab lb/record", modules: "golang.org/x/sync"},
 
+	"broker/store": {layer: memory, ours: "broker/delivery broker/packet broker/route", modules: "go.etcd.io/bbolt"},
+
 	"broker": {
 		layer:   story,
-		ours:    "broker/config broker/delivery broker/packet broker/route broker/topic broker/websocket broker/wire certs internal/detach internal/listen internal/socket lb/handshake lb/limit",
+		ours:    "broker/access broker/config broker/delivery broker/packet broker/route broker/store broker/topic broker/websocket broker/wire certs internal/detach internal/listen internal/socket lb/handshake lb/limit",
 		modules: "github.com/pires/go-proxyproto",
 		tests:   "github.com/coder/websocket github.com/eclipse/paho.golang github.com/eclipse/paho.mqtt.golang",
 	},
@@ -97,7 +100,7 @@ var packages = map[string]row{
 
 	"broker/api":       {layer: surface, ours: "broker broker/packet", modules: "github.com/prometheus/client_golang golang.org/x/net"},
 	"broker/dashboard": {layer: surface, ours: "broker", modules: "golang.org/x/net", tests: "github.com/chromedp/cdproto github.com/chromedp/chromedp"},
-	"lb/admin":   {layer: surface, ours: "internal/listen lb lb/config", modules: "github.com/prometheus/client_golang golang.org/x/net"},
+	"lb/admin":         {layer: surface, ours: "internal/listen lb lb/config", modules: "github.com/prometheus/client_golang golang.org/x/net"},
 
 	"cmd/internal/program": {layer: surface, modules: "github.com/coreos/go-systemd/v22 github.com/spf13/cobra"},
 

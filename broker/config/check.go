@@ -185,7 +185,6 @@ func (k *checker) missing(c *Config) {
 		path  string
 		what  string
 	}{
-		{c.DataDir != "", "data_dir", "storage on disk is not built into this version; leave it empty"},
 		{c.Cluster.Listen != "", "cluster.listen", "the cluster is not built into this version; leave it empty"},
 		{len(c.Cluster.Peers) > 0, "cluster.peers", "the cluster is not built into this version; leave it empty"},
 		{c.Cluster.SecretFile != "", "cluster.secret_file", "the cluster is not built into this version; leave it empty"},

@@ -37,8 +37,8 @@ func (q *fifo) pop() Copy {
 	return c
 }
 
-// purge takes out those that have expired and returns how many. It looks at them only when one has.
-func (q *fifo) purge(now time.Time) (expired int) {
+// purge takes out those that have expired, tells gone of each, and returns how many. It looks at them only when one has.
+func (q *fifo) purge(now time.Time, gone func(Copy)) (expired int) {
 	if q.expiry.IsZero() || now.Before(q.expiry) {
 		return 0
 	}
@@ -47,6 +47,7 @@ func (q *fifo) purge(now time.Time) (expired int) {
 	for _, c := range old.items[old.head:] {
 		if c.Message.Expired(now) {
 			expired++
+			gone(c)
 		} else {
 			q.push(c)
 		}

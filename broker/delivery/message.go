@@ -17,6 +17,7 @@ type Message struct {
 	Forwarded packet.Properties // those that go on to the subscribers (Properties.AddForwarded)
 	Expires   time.Time         // [MQTT-3.3.2-5]; zero = never
 	Publisher string            // client identifier, for No Local [MQTT-3.8.3-3]
+	Stored    uint64            // the number under which a Journal keeps it; 0 = none. Set before the first Copy is handed on
 
 	// Many says that it goes to several receivers, so that encoding it once for all pays. It may be
 	// set until the first Copy is handed on.
@@ -46,6 +47,7 @@ func (m *Message) Expired(now time.Time) bool {
 type Copy struct {
 	Message         *Message
 	SubscriptionIDs []uint32 // shared, not to be changed; MQTT 5 only [MQTT-3.3.4-3]
+	Position        uint64   // in the queue of its session, from 1; Outgoing sets it
 	QoS             byte
 	Retain          bool // the flag in the packet [MQTT-3.3.1-12] [MQTT-3.3.1-13]
 }

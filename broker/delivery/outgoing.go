@@ -23,9 +23,23 @@ type Outgoing struct {
 	flights []flight
 	waiting *fifo // nil when empty
 	limits  *Limits
-	next    int32  // flights before this one were sent on this connection; the others are to be sent again
-	window  uint16 // most that may be on the way; 0 while the client is away
+	journal Journal // nil: nothing is kept
+	last    uint64  // position
+	next    int32   // flights before this one were sent on this connection; the others are to be sent again
+	window  uint16  // most that may be on the way; 0 while the client is away
 	lastID  uint16
+}
+
+// A Journal is told what changes in the queue of a session, so that it can be restored. Its methods do not block.
+type Journal interface {
+	// Enqueue: a message has come to the end of the queue, at its Position.
+	Enqueue(c Copy)
+	// Sent: the message has got a packet identifier.
+	Sent(position uint64, id uint16)
+	// Released: the PUBREC has come; only the identifier matters any more.
+	Released(position uint64)
+	// Done: the message is acknowledged, has expired, or cannot be sent.
+	Done(position uint64)
 }
 
 // Limits bound what waits for one client. They are shared, and do not change.
@@ -52,6 +66,30 @@ type Send struct {
 // NewOutgoing returns the state for a new session. The client is away.
 func NewOutgoing(l *Limits) Outgoing { return Outgoing{limits: l} }
 
+// Keep has everything that changes from here on told to j.
+func (o *Outgoing) Keep(j Journal) { o.journal = j }
+
+// A Restored message is one that a Journal has kept.
+type Restored struct {
+	Copy            // with its Position; without a Message once released
+	ID       uint16 // 0 = not sent yet
+	Released bool
+}
+
+// Restore puts back what was in the queue, in its order; last is the highest position that was ever used. It is for one that is
+// empty, before Keep.
+func (o *Outgoing) Restore(queue []Restored, last uint64) {
+	o.last = last
+	for _, r := range queue {
+		if r.ID == 0 {
+			o.wait(r.Copy)
+			continue
+		}
+		o.flights = append(o.flights, flight{copy: r.Copy, id: r.ID, released: r.Released})
+		o.lastID = r.ID
+	}
+}
+
 // Connected begins a connection on which window messages may be unacknowledged at a time,
 // 1 … 65,535. Everything that the last connection left open will be sent again [MQTT-4.4.0-1].
 func (o *Outgoing) Connected(window int) { o.window, o.next = uint16(window), 0 }
@@ -64,17 +102,38 @@ func (o *Outgoing) Disconnected() { o.window = 0 }
 func (o *Outgoing) Add(c Copy, now time.Time) (expired int, ok bool) {
 	if !o.room(c) {
 		if o.waiting != nil {
-			expired = o.waiting.purge(now)
+			expired = o.waiting.purge(now, o.done)
 		}
 		if !o.room(c) {
 			return expired, false
 		}
 	}
+	o.wait(o.number(c))
+	return expired, true
+}
+
+func (o *Outgoing) wait(c Copy) {
 	if o.waiting == nil {
 		o.waiting = new(fifo)
 	}
 	o.waiting.push(c)
-	return expired, true
+}
+
+// number gives a message its place in the queue.
+func (o *Outgoing) number(c Copy) Copy {
+	if o.journal != nil {
+		o.last++
+		c.Position = o.last
+		o.journal.Enqueue(c)
+	}
+	return c
+}
+
+// done tells the journal that a message has left the queue.
+func (o *Outgoing) done(c Copy) {
+	if o.journal != nil {
+		o.journal.Done(c.Position)
+	}
 }
 
 func (o *Outgoing) room(c Copy) bool {
@@ -95,13 +154,16 @@ func (o *Outgoing) Begin(c Copy) (Send, bool) {
 	if !o.Open() {
 		return Send{}, false
 	}
-	return o.begin(c), true
+	return o.begin(o.number(c)), true
 }
 
 func (o *Outgoing) begin(c Copy) Send {
 	id := o.newID()
 	o.flights = append(o.flights, flight{copy: c, id: id})
 	o.next++
+	if o.journal != nil {
+		o.journal.Sent(c.Position, id)
+	}
 	return Send{Copy: c, ID: id}
 }
 
@@ -134,6 +196,7 @@ func (o *Outgoing) Next(now time.Time) (s Send, expired int, ok bool) {
 		}
 		if c.Message.Expired(now) { // before its delivery began [MQTT-3.3.2-5]
 			expired++
+			o.done(c)
 			continue
 		}
 		return o.begin(c), expired, true
@@ -181,7 +244,11 @@ func (o *Outgoing) Received(id uint16, ok bool) bool {
 	case i < 0 || !o.flights[i].released && o.flights[i].copy.QoS != 2:
 		return false
 	case ok:
-		o.flights[i].copy, o.flights[i].released = Copy{}, true
+		position := o.flights[i].copy.Position
+		if o.journal != nil && !o.flights[i].released {
+			o.journal.Released(position)
+		}
+		o.flights[i].copy, o.flights[i].released = Copy{Position: position}, true
 	default:
 		o.remove(i)
 	}
@@ -206,6 +273,7 @@ func (o *Outgoing) Drop(id uint16) {
 }
 
 func (o *Outgoing) remove(i int) {
+	o.done(o.flights[i].copy)
 	if i < int(o.next) {
 		o.next--
 	}

@@ -42,3 +42,13 @@ func (w *Will) Message(now time.Time) *Message {
 	}
 	return w.m
 }
+
+// Kept returns what there is to keep of a will beside its Delay: the message, whether it expires, and how long after its publication.
+func (w *Will) Kept() (m *Message, expires bool, expiry time.Duration) {
+	return w.m, w.expires, w.expiry
+}
+
+// RestoreWill returns the will that Kept has told of.
+func RestoreWill(m *Message, delay time.Duration, expires bool, expiry time.Duration) *Will {
+	return &Will{Delay: delay, m: m, expires: expires, expiry: expiry}
+}

@@ -49,6 +49,7 @@ func (r Retained) Copy() delivery.Copy {
 // Table holds subscriptions and retained messages. New makes it.
 type Table[S Subscriber] struct {
 	pool sync.Pool // of *routing[S]
+	keep func(*delivery.Message)
 
 	mu       sync.RWMutex
 	direct   topic.Tree[S, Want]
@@ -64,6 +65,23 @@ type Table[S Subscriber] struct {
 type kept struct {
 	m  *delivery.Message
 	at uint64
+}
+
+// Keep has f called with each message that is retained from here on, in their order; one without a payload says that its topic
+// retains nothing any more. f is called with the lock held: it must not block, nor call the Table. For before the table is used.
+func (t *Table[S]) Keep(f func(*delivery.Message)) { t.keep = f }
+
+func (t *Table[S]) kept(m *delivery.Message) {
+	if t.keep != nil {
+		t.keep(m)
+	}
+}
+
+// Restore retains a message that was kept. For before the table is used.
+func (t *Table[S]) Restore(m *delivery.Message) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.retain(m)
 }
 
 // New returns an empty table.
@@ -127,6 +145,7 @@ func (t *Table[S]) Unsubscribe(s S, filter string) bool {
 // retain keeps a message for later subscribers in the place of the one before, or removes that when the payload is
 // empty [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7]. It needs the lock.
 func (t *Table[S]) retain(m *delivery.Message) {
+	t.kept(m)
 	if old, there := t.retained.Get(m.Topic); there && !old.m.Expires.IsZero() {
 		t.expiring--
 	}
@@ -157,6 +176,7 @@ func (t *Table[S]) Purge(now time.Time) {
 		if k, _ := t.retained.Get(m.Topic); k.m == m {
 			t.retained.Delete(m.Topic)
 			t.expiring--
+			t.kept(&delivery.Message{Topic: m.Topic})
 		}
 		t.mu.Unlock()
 	}
