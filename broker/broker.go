@@ -164,6 +164,9 @@ func (b *Broker) queuedBytes() int {
 // openPlane opens what connections live on.
 func (b *Broker) openPlane() error {
 	cpus := min(runtime.NumCPU(), runtime.GOMAXPROCS(0))
+	if most := cpus + (cpus+1)/2; runtime.GOMAXPROCS(0) < most {
+		runtime.GOMAXPROCS(most) // a loop that waits a moment for its next event keeps its P: handshakes and the API have their own
+	}
 	b.computing.Set(handshake.PerCPU * cpus)
 	var err error
 	if b.sockets, err = socket.Open(); err != nil {

@@ -56,11 +56,13 @@ func (c *conn) connect(h packet.Header, body []byte) (wire.Verdict, error) {
 func (c *conn) undecodable(p *packet.Connect, err error) error {
 	var broken *packet.Error
 	switch {
-	case !errors.As(err, &broken) || p.Version == 0:
+	case !errors.As(err, &broken):
 		return &ending{reason: notMQTT, err: err}
 	case broken.Code == packet.UnsupportedProtocolVersion:
 		c.version = packet.V311
 		return &ending{refused, broken.Code, err}
+	case p.Version == 0: // not even the protocol's name is right
+		return &ending{reason: notMQTT, err: err}
 	case p.Version == packet.V5:
 		c.version = packet.V5
 		return &ending{refused, broken.Code, err}

@@ -251,12 +251,15 @@ func (c *conn) settled(ack []byte) error {
 		return violation(packet.PacketTooLarge, "it asks for an answer of %d bytes and takes %d", len(ack), c.maxPacket)
 	}
 	return c.own(func(s *session) {
-		if s.kept {
-			c.durably(func() { c.Reply(ack) })
-		} else {
-			c.Reply(ack)
+		if !s.kept {
+			c.ReplyFirst(ack)
+			s.pump(time.Now())
+			return
 		}
-		s.pump(time.Now())
+		c.durably(func() {
+			c.ReplyFirst(ack)
+			c.own(func(s *session) { s.pump(time.Now()) }) // what it has asked for is another's when this fails
+		})
 	})
 }
 

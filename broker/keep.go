@@ -245,7 +245,7 @@ func (c *conn) held() bool {
 func (c *conn) welcome(connack []byte) {
 	c.durably(func() {
 		c.greeted = true
-		c.Reply(connack) // the first packet of all [MQTT-3.2.0-1]
+		c.ReplyFirst(connack) // the first packet of all [MQTT-3.2.0-1]
 		c.Wake()
 		c.Resume()
 	})

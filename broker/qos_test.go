@@ -86,11 +86,11 @@ func TestIdentifiersOfBothDirections(t *testing.T) {
 		c := n.join(t, v, "c")
 		c.subscribe(packet.Options{QoS: 2}, "a")
 		c.write((&packet.Publish{Topic: []byte("a"), Payload: []byte("x"), QoS: 2, PacketID: 1}).Append(nil, v))
-		c.ack(packet.PUBREC, 1)
 		ours := c.message()
 		if ours.PacketID != 1 {
 			t.Fatalf("the node's identifier is %d; the test needs 1", ours.PacketID)
 		}
+		c.ack(packet.PUBREC, 1)
 		c.send(packet.PUBREC, 1)
 		c.ack(packet.PUBREL, 1)
 		c.send(packet.PUBREL, 1)
@@ -273,8 +273,8 @@ func TestMaxQoS(t *testing.T) {
 			t.Errorf("granted %v", codes)
 		}
 		c.write((&packet.Publish{Topic: []byte("a"), Payload: []byte("x"), QoS: 1, PacketID: 1}).Append(nil, v))
+		m := c.message() // comes before the acknowledgement: it is accepted by being delivered
 		c.ack(packet.PUBACK, 1)
-		m := c.message()
 		c.send(packet.PUBACK, m.PacketID)
 		c.write((&packet.Publish{Topic: []byte("a"), QoS: 2, PacketID: 1}).Append(nil, v))
 		c.told(packet.QoSNotSupported)
@@ -291,10 +291,10 @@ func TestNoMatchingSubscribers(t *testing.T) {
 	}
 	c.subscribe(packet.Options{}, "somebody")
 	c.write((&packet.Publish{Topic: []byte("somebody"), QoS: 1, PacketID: 3}).Append(nil, c.v))
+	c.hears("somebody", "")
 	if code := c.ack(packet.PUBACK, 3); code != packet.Success {
 		t.Errorf("%v", code)
 	}
-	c.hears("somebody", "")
 }
 
 // TestSystemTopics: a client does not speak in the server's name (section 4.7.2).

@@ -98,9 +98,10 @@ var packages = map[string]row{
 		modules: "github.com/pires/go-proxyproto github.com/prometheus/client_golang golang.org/x/sync golang.org/x/sys",
 	},
 
-	"broker/api":       {layer: surface, ours: "broker broker/packet", modules: "github.com/prometheus/client_golang golang.org/x/net"},
-	"broker/dashboard": {layer: surface, ours: "broker", modules: "golang.org/x/net", tests: "github.com/chromedp/cdproto github.com/chromedp/chromedp"},
-	"lb/admin":         {layer: surface, ours: "internal/listen lb lb/config", modules: "github.com/prometheus/client_golang golang.org/x/net"},
+	"broker/conformance": {layer: surface},
+	"broker/api":         {layer: surface, ours: "broker broker/packet", modules: "github.com/prometheus/client_golang golang.org/x/net"},
+	"broker/dashboard":   {layer: surface, ours: "broker", modules: "golang.org/x/net", tests: "github.com/chromedp/cdproto github.com/chromedp/chromedp"},
+	"lb/admin":           {layer: surface, ours: "internal/listen lb lb/config", modules: "github.com/prometheus/client_golang golang.org/x/net"},
 
 	"cmd/internal/program": {layer: surface, modules: "github.com/coreos/go-systemd/v22 github.com/spf13/cobra"},
 

@@ -38,11 +38,12 @@ var allowances = map[string]allowance{
 
 // sleeps names the tests' files that may call time.Sleep outside of a synctest bubble's own function, and why.
 var sleeps = map[string]string{
-	"broker/node_test.go":           "of a deadline loop: nothing tells when what it waits for is there",
-	"health/fleet_test.go":          "called in a synctest bubble only",
-	"health/probe_mqtt_test.go":     "between two bytes, so that each travels alone; nothing is waited for",
-	"internal/leaktest/leaktest.go": "of a deadline loop: nothing tells when a descriptor closes",
-	"lb/harness_test.go":            "of a deadline loop: nothing tells when what it waits for is there",
+	"broker/node_test.go":                "of a deadline loop: nothing tells when what it waits for is there",
+	"broker/conformance/harness_test.go": "as broker/node_test.go",
+	"health/fleet_test.go":               "called in a synctest bubble only",
+	"health/probe_mqtt_test.go":          "between two bytes, so that each travels alone; nothing is waited for",
+	"internal/leaktest/leaktest.go":      "of a deadline loop: nothing tells when a descriptor closes",
+	"lb/harness_test.go":                 "of a deadline loop: nothing tells when what it waits for is there",
 }
 
 // system names the packages that may go past Go's own libraries to the system: unsafe, linkname, golang.org/x/sys, and of syscall

@@ -76,7 +76,7 @@ func (d *decoder) version() Version {
 		return 0
 	}
 	if s := string(name); s != "MQTT" && s != "MQIsdp" { // [MQTT-3.1.2-1]
-		d.fail(UnsupportedProtocolVersion, "protocol name is not MQTT")
+		d.fail(MalformedPacket, "protocol name is not MQTT")
 		return 0
 	}
 	v := Version(d.uint8())

@@ -24,8 +24,8 @@ const (
 )
 
 var connectFaults = []fault{
-	{"MQTT-3.1.2-1 protocol name", packet.V311, 0x10, "0004'MQTX' 04 02 0000 0001'c'", version},
-	{"MQTT-3.1.2-1 protocol name in small letters", packet.V311, 0x10, "0004'mqtt' 04 02 0000 0001'c'", version},
+	{"MQTT-3.1.2-1 protocol name", packet.V311, 0x10, "0004'MQTX' 04 02 0000 0001'c'", malformed},
+	{"MQTT-3.1.2-1 protocol name in small letters", packet.V311, 0x10, "0004'mqtt' 04 02 0000 0001'c'", malformed},
 	{"MQTT-3.1.2-2 level 6", packet.V5, 0x10, "0004'MQTT' 06 02 0000 00 0001'c'", version},
 	{"MQTT-3.1.2-2 level 3 with the name of 3.1.1", packet.V31, 0x10, "0004'MQTT' 03 02 0000 0001'c'", version},
 	{"MQTT-3.1.2-2 level 4 with the name of 3.1", packet.V31, 0x10, "0006'MQIsdp' 04 02 0000 0001'c'", version},

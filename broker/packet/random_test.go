@@ -266,7 +266,10 @@ func (g *generator) codes(of ...packet.ReasonCode) []byte {
 
 func (g *generator) suback() *packet.Suback {
 	p := &packet.Suback{PacketID: g.id()}
-	p.Codes = g.codes(packet.GrantedQoS0, packet.GrantedQoS1, packet.GrantedQoS2, packet.UnspecifiedError)
+	p.Codes = g.codes(packet.GrantedQoS0, packet.GrantedQoS1, packet.GrantedQoS2)
+	if g.v != packet.V31 { // which has no failure
+		p.Codes = append(p.Codes, g.codes(packet.GrantedQoS0, packet.UnspecifiedError)...)
+	}
 	if g.v == packet.V5 {
 		p.Codes = append(p.Codes, byte(packet.TopicFilterInvalid))
 		p.Properties = g.reason()

@@ -42,8 +42,8 @@ func (d *decoder) codes() []byte {
 	return codes
 }
 
-// Append appends the packet for a client of version v; before MQTT 5 every failure is 0x80. See
-// Publish.Append.
+// Append appends the packet for a client of version v. In 3.1.1 every failure is 0x80; in 3.1, which cannot tell one, it is a
+// granted QoS of 0 (section 3.8 there: a client that is not authorized is not informed). See Publish.Append.
 func (p *Suback) Append(dst []byte, v Version) []byte {
 	n := sizeCodes(SUBACK, p.Codes)
 	if v == V5 {
@@ -57,7 +57,11 @@ func (p *Suback) Append(dst []byte, v Version) []byte {
 		return append(p.Properties.append(dst), p.Codes...)
 	}
 	for _, c := range p.Codes {
-		if ReasonCode(c).Failed() {
+		switch {
+		case !ReasonCode(c).Failed():
+		case v == V31:
+			c = byte(GrantedQoS0)
+		default:
 			c = refused
 		}
 		dst = append(dst, c)

@@ -61,7 +61,8 @@ type Conn struct {
 	got   uint32 // bytes since heard of a packet that is not complete
 
 	partial overflow.Handle // the beginning of a packet, or packets whose turn it is not yet
-	replies overflow.Handle // answers to the client's own packets, to be sent before anything else
+	first   overflow.Handle // to be sent before anything else
+	replies overflow.Handle // answers to the client's own packets, to be sent behind what Fill has
 	unsent  overflow.Handle // what the socket did not take
 
 	stage stage
@@ -137,12 +138,25 @@ func (c *Conn) Resume() {
 	c.Wake()
 }
 
-// Reply sends a packet that answers one of the client, before what Fill has. For the loop's goroutine.
-func (c *Conn) Reply(raw []byte) {
+// Reply sends a packet that answers one of the client, behind what Fill has by then: a PINGRESP says that there is nothing before
+// it. For the loop's goroutine.
+func (c *Conn) Reply(raw []byte) { c.say(&c.replies, raw) }
+
+// ReplyFirst sends one before what Fill has, and with it the answers before it, whose order stays: a CONNACK [MQTT-3.2.0-1], a SUBACK,
+// behind which clients expect retained messages. For the loop's goroutine.
+func (c *Conn) ReplyFirst(raw []byte) {
+	if held := &c.loop.held; c.replies != 0 {
+		held.Add(&c.first, held.Bytes(c.replies))
+		held.Drop(&c.replies)
+	}
+	c.say(&c.first, raw)
+}
+
+func (c *Conn) say(where *overflow.Handle, raw []byte) {
 	if c.stage == closed {
 		return
 	}
-	c.loop.held.Add(&c.replies, raw)
+	c.loop.held.Add(where, raw)
 	if c.unsent == 0 {
 		c.Wake()
 	}
@@ -168,7 +182,7 @@ func (c *Conn) Post(f func()) bool { return c.loop.post(f) }
 
 // blocked reports whether nothing is read: the client has to take answers first.
 func (c *Conn) blocked() bool {
-	return c.unsent != 0 && len(c.loop.held.Bytes(c.replies)) >= fullOfReplies
+	return c.unsent != 0 && len(c.loop.held.Bytes(c.replies))+len(c.loop.held.Bytes(c.first)) >= fullOfReplies
 }
 
 // left is how long the client has for what it has to do, and false when there is nothing.

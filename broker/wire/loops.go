@@ -209,7 +209,7 @@ func (l *loop) notice(c *Conn) {
 
 // attendSoon looks after c in this round, unless it has nothing to say.
 func (l *loop) attendSoon(c *Conn) {
-	if c.asked.Load() || c.replies != 0 {
+	if c.asked.Load() || c.replies != 0 || c.first != 0 {
 		c.Wake()
 	}
 }
@@ -337,6 +337,7 @@ func (l *loop) close(c *Conn) {
 	syscall.Close(int(c.fd))
 	l.FreeTimer(reactor.Timer(c.timer))
 	l.held.Drop(&c.partial)
+	l.held.Drop(&c.first)
 	l.held.Drop(&c.replies)
 	l.held.Drop(&c.unsent)
 	if s := c.secure; s != nil {

@@ -25,11 +25,11 @@ const (
 
 // flush sends what there is to say, as far as the socket takes it.
 func (l *loop) flush(c *Conn) {
-	for range chunksPerTurn {
+	for chunk := range chunksPerTurn {
 		if c.unsent != 0 || c.stage > ending {
 			return
 		}
-		out, more := l.collect(c)
+		out, more := l.collect(c, chunk == chunksPerTurn-1)
 		if len(out) > headroom && !l.send(c, out) {
 			return
 		}
@@ -41,16 +41,29 @@ func (l *loop) flush(c *Conn) {
 	c.Wake()
 }
 
-// collect returns what goes out in the next write, behind headroom bytes.
-func (l *loop) collect(c *Conn) (out []byte, more bool) {
+// collect returns what goes out in the next write, behind headroom bytes. Replies are behind what Fill has, or in the last write of a turn: a
+// client that is sent more than it can read still has its answers.
+func (l *loop) collect(c *Conn, last bool) (out []byte, more bool) {
 	most := plainChunk
 	if c.secure != nil {
 		most = sealedChunk
 	}
-	out = append(l.out[:headroom], l.held.Bytes(c.replies)...)
-	l.held.Drop(&c.replies)
+	out = append(l.out[:headroom], l.held.Bytes(c.first)...)
+	l.held.Drop(&c.first)
+	if c.stage != open { // nothing is behind the last words
+		out = l.takeReplies(c, out)
+	}
 	out, more = c.peer.Fill(out, headroom+most)
+	if !more || last {
+		out = l.takeReplies(c, out)
+	}
 	return out, more
+}
+
+func (l *loop) takeReplies(c *Conn, out []byte) []byte {
+	out = append(out, l.held.Bytes(c.replies)...)
+	l.held.Drop(&c.replies)
+	return out
 }
 
 // drained goes on when everything was given to the socket.
