@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,39 +23,61 @@ import (
 	"github.com/mqttlb/mqttlb/cmd/mqttbench/internal/run"
 )
 
-// A comparison is the flags of compare.
+// A comparison is the flags of compare, or of brokers.
 type comparison struct {
 	options            compare.Options
-	peers              []string
-	broker             string
-	mqttlb, mqttbroker string // paths
+	kinds              []peer.Kind // that can be compared
+	peers              []string    // that are to be
+	broker             string      // behind load balancers
+	mqttlb, mqttbroker string      // paths
+	mosquitto          string      // path
 	out, json, picture string
 	quiet              bool
 	built              string // folder with programs built for the purpose; "": none
 }
 
 func compareCommand() *cobra.Command {
-	c := &comparison{}
+	c := &comparison{kinds: []peer.Kind{peer.HAProxy, peer.Nginx, peer.MQTTLB}}
 	cmd := &cobra.Command{
 		Use:   "compare",
 		Short: "Put the same load on HAProxy, nginx and mqttlb in turn, and print what it has cost each",
 		Args:  cobra.NoArgs,
 	}
+	c.flags(cmd, "haproxy", "nginx", "mqttlb")
 	f := cmd.Flags()
-	f.IntVar(&c.options.Rounds, "rounds", 3, "how often all is repeated")
-	f.StringSliceVar(&c.options.Only, "only", nil, "cases or scenarios to run, as idle,echo; default: all")
-	f.StringSliceVar(&c.peers, "peers", []string{"haproxy", "nginx", "mqttlb"}, "what to compare; the first is what ratios are to")
 	f.BoolVar(&c.options.SendProxy, "send-proxy", false, "with PROXY headers to the node: version 2, of nginx 1")
-	f.BoolVar(&c.options.Quick, "quick", false, "one small and short round: whether it works, not what it costs")
 	f.StringVar(&c.broker, "broker", string(peer.StandIn), "the node behind: standin, which answers at once, mosquitto or mqttbroker")
 	f.StringVar(&c.mqttlb, "mqttlb", "", "the mqttlb to measure; default: beside mqttbench, or built in a checkout")
 	f.StringVar(&c.mqttbroker, "mqttbroker", "", "the mqttbroker to put behind; default: as --mqttlb")
+	return cmd
+}
+
+func brokersCommand() *cobra.Command {
+	c := &comparison{options: compare.Options{Direct: true}, kinds: []peer.Kind{peer.Mosquitto, peer.MQTTBroker, peer.StandIn}}
+	cmd := &cobra.Command{
+		Use:   "brokers",
+		Short: "Put the same load on mosquitto and mqttbroker in turn, without anything between, and print what it has cost each",
+		Args:  cobra.NoArgs,
+	}
+	c.flags(cmd, "mosquitto", "mqttbroker")
+	f := cmd.Flags()
+	f.StringVar(&c.mosquitto, "mosquitto", "", "the mosquitto to compare with; default: the one that is installed")
+	f.StringVar(&c.mqttbroker, "mqttbroker", "", "the mqttbroker to measure; default: beside mqttbench, or built in a checkout")
+	return cmd
+}
+
+// flags gives a command what all comparisons have.
+func (c *comparison) flags(cmd *cobra.Command, peers ...string) {
+	f := cmd.Flags()
+	f.IntVar(&c.options.Rounds, "rounds", 3, "how often all is repeated")
+	f.StringSliceVar(&c.options.Only, "only", nil, "cases or scenarios to run, as idle,fanout; default: all")
+	f.StringSliceVar(&c.peers, "peers", peers, "what to compare; the first is what ratios are to")
+	f.BoolVar(&c.options.Quick, "quick", false, "one small and short round: whether it works, not what it costs")
 	f.StringVar(&c.out, "out", "", "file to write the table to, in Markdown, instead of standard output")
 	f.StringVar(&c.json, "json", "", "file to write all values to, as JSON; - for standard output")
 	f.StringVar(&c.picture, "picture", "", "file to draw medians and curves into, as SVG")
 	f.BoolVar(&c.quiet, "quiet", false, "no lines of progress")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return c.run(cmd) }
-	return cmd
 }
 
 func (c *comparison) run(cmd *cobra.Command) (err error) {
@@ -99,8 +122,8 @@ func (c *comparison) run(cmd *cobra.Command) (err error) {
 func (c *comparison) find(ctx context.Context) error {
 	for _, name := range c.peers {
 		kind := peer.Kind(name)
-		if kind != peer.HAProxy && kind != peer.Nginx && kind != peer.MQTTLB {
-			return fmt.Errorf("%q is none of haproxy, nginx and mqttlb", name)
+		if !slices.Contains(c.kinds, kind) {
+			return fmt.Errorf("%q is none of %s", name, c.all())
 		}
 		p, err := c.program(ctx, kind)
 		if errors.Is(err, exec.ErrNotFound) {
@@ -115,16 +138,37 @@ func (c *comparison) find(ctx context.Context) error {
 	if len(c.options.Peers) == 0 {
 		return fmt.Errorf("nothing to compare: none of %s is installed", strings.Join(c.peers, ", "))
 	}
+	if c.options.Direct {
+		return nil
+	}
 	var err error
 	c.options.Broker, err = c.program(ctx, peer.Kind(c.broker))
 	return err
 }
 
+// all is what can be compared, as "a, b and c".
+func (c *comparison) all() string {
+	var text strings.Builder
+	for i, k := range c.kinds {
+		switch i {
+		case 0:
+		case len(c.kinds) - 1:
+			text.WriteString(" and ")
+		default:
+			text.WriteString(", ")
+		}
+		text.WriteString(string(k))
+	}
+	return text.String()
+}
+
 // program finds one program.
 func (c *comparison) program(ctx context.Context, kind peer.Kind) (peer.Peer, error) {
 	switch kind {
-	case peer.HAProxy, peer.Nginx, peer.Mosquitto:
+	case peer.HAProxy, peer.Nginx:
 		return peer.Find(ctx, kind, "")
+	case peer.Mosquitto:
+		return peer.Find(ctx, kind, c.mosquitto)
 	case peer.StandIn:
 		version, _ := program.Build()
 		return peer.Peer{Kind: peer.StandIn, Path: "/proc/self/exe", Version: version}, nil

@@ -65,6 +65,7 @@ func idleCommand() *cobra.Command {
 	f.Float64Var(&s.plan.Rate, "rate", 0, "connections to open a second; 0: all at once")
 	f.DurationVar(&s.plan.Settle, "settle", 5*time.Second, "how long to wait before memory is measured")
 	f.IntVar(&s.plan.Traffic, "traffic", 0, "bytes that each connection then sends and receives, once; 0: none")
+	f.BoolVar(&s.plan.Subscribe, "subscribe", false, "have each connection subscribe to a topic of its own")
 	f.IntVar(&s.plan.Storm, "storm", 0, "short connections to make first")
 	f.IntSliceVar(&s.plan.Curve, "curve", nil, "numbers of connections to measure at on the way, as 1000,2000,4000")
 	return cmd
@@ -98,7 +99,19 @@ func fanoutCommand() *cobra.Command {
 	s.warmup(cmd)
 	f := cmd.Flags()
 	f.IntVar(&s.plan.InFlight, "in-flight", 1, "publications at a time")
-	f.IntVar(&s.plan.Size, "size", 64, "bytes of payload")
+	f.IntVar(&s.plan.QoS, "qos", 0, "QoS of publications and subscriptions: 0 or 1")
+	f.IntVar(&s.plan.Size, "size", 64, "bytes of payload, at least 16")
+	return cmd
+}
+
+func pairsCommand() *cobra.Command {
+	cmd, s := loadCommand(load.Pairs, "Publish from many to one subscriber each, on a topic of its own", 200)
+	s.warmup(cmd)
+	f := cmd.Flags()
+	f.Lookup("connections").Usage = "how many pairs, of two connections each"
+	f.IntVar(&s.plan.QoS, "qos", 0, "QoS of publications and subscriptions: 0 or 1")
+	f.IntVar(&s.plan.Size, "size", 64, "bytes of payload, at least 16")
+	f.Float64Var(&s.plan.Rate, "rate", 0, "messages a second over all pairs, whether or not others were delivered; 0: each when the pair's last was")
 	return cmd
 }
 

@@ -31,9 +31,9 @@ func main() {
 }
 
 func command() *cobra.Command {
-	root := program.Root("mqttbench", "MQTT load, what it costs the program under test, and a comparison of load balancers")
-	root.AddCommand(idleCommand(), connectCommand(), echoCommand(), fanoutCommand(), bulkCommand())
-	root.AddCommand(brokerCommand(), compareCommand(), workerCommand())
+	root := program.Root("mqttbench", "MQTT load, what it costs the program under test, and comparisons of load balancers and of brokers")
+	root.AddCommand(idleCommand(), connectCommand(), echoCommand(), fanoutCommand(), pairsCommand(), bulkCommand())
+	root.AddCommand(brokerCommand(), compareCommand(), brokersCommand(), workerCommand())
 	return root
 }
 

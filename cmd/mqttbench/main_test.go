@@ -6,7 +6,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
+	"log"
+	"log/slog"
+	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,11 +19,34 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/mqttlb/mqttlb/broker"
+	"github.com/mqttlb/mqttlb/broker/config"
 	"github.com/mqttlb/mqttlb/cmd/mqttbench/internal/report"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mqttbench": main})
+	testscript.Main(m, map[string]func(){"mqttbench": main, "mqttbroker": mqttbroker})
+}
+
+// mqttbroker is the node of this project, as far as mqttbench calls it: mqttbroker version, and mqttbroker run -c FILE.
+func mqttbroker() {
+	if len(os.Args) < 4 {
+		fmt.Println("mqttbroker v1.2.3, commit abc")
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	c, err := config.Load(os.Args[3])
+	if err != nil {
+		log.Fatal(err)
+	}
+	b, err := broker.New(broker.Options{Config: c, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := b.Run(ctx); err != nil {
+		log.Fatal(err)
+	}
 }
 
 func TestScripts(t *testing.T) {
@@ -74,6 +102,10 @@ func TestCommands(t *testing.T) {
 		"echo --connections 10",
 		"echo --connections 10 --qos 1 --rate 1000 --processes 2",
 		"fanout --connections 10 --in-flight 4",
+		"fanout --connections 10 --qos 1 --size 128",
+		"pairs --connections 10",
+		"pairs --connections 10 --qos 1 --rate 1000 --processes 2",
+		"idle --connections 20 --subscribe --settle 10ms",
 		"bulk --connections 2 --size 1024",
 	} {
 		t.Run(args, func(t *testing.T) {

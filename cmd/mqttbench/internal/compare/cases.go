@@ -23,6 +23,7 @@ type benchCase struct {
 type row struct {
 	title  string
 	metric string
+	atMost *Bound // nil: none
 }
 
 // Sizes of a comparison.
@@ -57,7 +58,7 @@ func quick() sizes {
 	}
 }
 
-// cases are all of them, in the table's order.
+// cases are all of them for load balancers, in the table's order.
 func cases(s sizes) []benchCase {
 	const cpu = report.CPU
 	idle := func(tls string, traffic, storm int, curve []int) load.Plan {
@@ -76,28 +77,28 @@ func cases(s sizes) []benchCase {
 	storm.Duration, burst.Duration, curve.Duration = time.Second, time.Second, time.Second
 	return []benchCase{
 		{"idle", idle(load.TLS13, 1024, 0, nil), []row{
-			{"memory of an idle connection, TLS 1.3, of " + n, report.Memory},
-			{"memory of an idle connection, TLS 1.3, after 1 KiB each way on every one", report.MemoryTraffic},
-			{"CPU of " + n + " idle connections", report.CPUIdle},
+			{"memory of an idle connection, TLS 1.3, of " + n, report.Memory, nil},
+			{"memory of an idle connection, TLS 1.3, after 1 KiB each way on every one", report.MemoryTraffic, nil},
+			{"CPU of " + n + " idle connections", report.CPUIdle, nil},
 		}},
 		{"idle12", idle(load.TLS12, 1024, 0, nil), []row{
-			{"memory of an idle connection, TLS 1.2, of " + n, report.Memory},
-			{"memory of an idle connection, TLS 1.2, after 1 KiB each way on every one", report.MemoryTraffic},
+			{"memory of an idle connection, TLS 1.2, of " + n, report.Memory, nil},
+			{"memory of an idle connection, TLS 1.2, after 1 KiB each way on every one", report.MemoryTraffic, nil},
 		}},
-		{"storm", storm, []row{{fmt.Sprintf("memory of an idle connection, TLS 1.3, after a storm of %s short ones", report.Number(float64(s.storm))), report.Memory}}},
-		{"burst", burst, []row{{"memory of an idle connection, TLS 1.3, when all " + n + " handshakes were under way at once", report.Memory}}},
+		{"storm", storm, []row{{fmt.Sprintf("memory of an idle connection, TLS 1.3, after a storm of %s short ones", report.Number(float64(s.storm))), report.Memory, nil}}},
+		{"burst", burst, []row{{"memory of an idle connection, TLS 1.3, when all " + n + " handshakes were under way at once", report.Memory, nil}}},
 		{"ping", s.echoes(load.Plan{}), []row{
-			{fmt.Sprintf("PINGREQ and answer, %d connections, closed loop", s.echo), cpu}, {"latency of PINGREQ, median", report.P50},
+			{fmt.Sprintf("PINGREQ and answer, %d connections, closed loop", s.echo), cpu, nil}, {"latency of PINGREQ, median", report.P50, nil},
 		}},
 		{"qos1", s.echoes(load.Plan{QoS: 1, Size: 100, Rate: s.rate}), []row{
-			{fmt.Sprintf("PUBLISH QoS 1 and answer, %s a second over %d connections", report.Number(s.rate), s.echo), cpu}, {"latency of PUBLISH QoS 1, median", report.P50},
+			{fmt.Sprintf("PUBLISH QoS 1 and answer, %s a second over %d connections", report.Number(s.rate), s.echo), cpu, nil}, {"latency of PUBLISH QoS 1, median", report.P50, nil},
 		}},
-		{"fanout1", s.fans(1), []row{{"delivery to one of " + subscribers + ", one publication at a time", cpu}}},
-		{"fanout4", s.fans(4), []row{{"delivery to one of " + subscribers + ", four publications in flight", cpu}}},
-		{"connect", s.connects(false), []row{{"connection with a full TLS 1.3 handshake, ECDSA P-256, X25519", cpu}}},
-		{"resume", s.connects(true), []row{{"connection with a TLS 1.3 session resumed by ticket", cpu}}},
-		{"bulk64k", s.bulks(64 << 10), []row{{"byte of PUBLISH with 64 KiB", report.CPUByte}}},
-		{"bulk1k", s.bulks(1 << 10), []row{{"byte of PUBLISH with 1 KiB", report.CPUByte}}},
+		{"fanout1", s.fans(1), []row{{"delivery to one of " + subscribers + ", one publication at a time", cpu, nil}}},
+		{"fanout4", s.fans(4), []row{{"delivery to one of " + subscribers + ", four publications in flight", cpu, nil}}},
+		{"connect", s.connects(false), []row{{"connection with a full TLS 1.3 handshake, ECDSA P-256, X25519", cpu, nil}}},
+		{"resume", s.connects(true), []row{{"connection with a TLS 1.3 session resumed by ticket", cpu, nil}}},
+		{"bulk64k", s.bulks(64 << 10), []row{{"byte of PUBLISH with 64 KiB", report.CPUByte, nil}}},
+		{"bulk1k", s.bulks(1 << 10), []row{{"byte of PUBLISH with 1 KiB", report.CPUByte, nil}}},
 		{"curve", curve, nil},
 	}
 }

@@ -24,7 +24,8 @@ import (
 type Options struct {
 	Peers     []peer.Peer // the first is what others are compared with
 	Missing   []string    // of the peers that were asked for, those that are not installed: the table says so
-	Broker    peer.Peer   // the node behind
+	Direct    bool        // the peers are brokers, and load goes straight to them; else they are load balancers
+	Broker    peer.Peer   // the node behind load balancers
 	Rounds    int
 	Only      []string // names of cases or scenarios; none: all
 	Quick     bool     // small and short: whether it works, not what it costs
@@ -44,7 +45,8 @@ type Comparison struct {
 	Command string        `json:"command"`
 	Peers   []string      `json:"peers"` // with versions
 	Missing []string      `json:"missing,omitempty"`
-	Broker  string        `json:"broker"`
+	Direct  bool          `json:"direct,omitempty"` // as in Options
+	Broker  string        `json:"broker,omitempty"`
 	Rounds  int           `json:"rounds"`
 	Quick   bool          `json:"quick,omitempty"`   // small and short: no figure means anything
 	Partial bool          `json:"partial,omitempty"` // it was ended before its time
@@ -59,6 +61,14 @@ type Row struct {
 	Title string `json:"title"`
 	Unit  string `json:"unit"`
 	Cells []Cell `json:"cells"` // as Comparison.Peers
+
+	AtMost *Bound `json:"at_most,omitempty"` // what is wanted; nil: nothing
+}
+
+// A Bound is what a figure is wanted to be at most, of every peer but the first. What is 0 is not bounded.
+type Bound struct {
+	Ratio float64 `json:"ratio,omitempty"` // to that of the first peer
+	Value float64 `json:"value,omitempty"` // in the row's unit
 }
 
 // A Cell is one peer's figure.
@@ -90,16 +100,13 @@ type field struct {
 // Run compares. A run that fails is noted in the Comparison; the error is about what concerns all. When ctx is done it returns what was found
 // until then, and the error.
 func Run(ctx context.Context, o Options) (_ *Comparison, err error) {
-	all := full()
-	if o.Quick {
-		all = quick()
-	}
-	list, err := choose(cases(all), o.Only)
+	list, err := choose(o.cases(), o.Only)
 	if err != nil {
 		return nil, err
 	}
 	f := &field{options: o, found: &Comparison{
-		Started: time.Now(), Machine: proc.ThisMachine(), Command: o.Command, Missing: o.Missing, Broker: o.Broker.String(), Rounds: max(1, o.Rounds), Quick: o.Quick,
+		Started: time.Now(), Machine: proc.ThisMachine(), Command: o.Command, Missing: o.Missing, Direct: o.Direct, Broker: o.Broker.String(), Rounds: max(1, o.Rounds),
+		Quick: o.Quick,
 	}}
 	for _, p := range o.Peers {
 		f.found.Peers = append(f.found.Peers, p.String())
@@ -113,11 +120,41 @@ func Run(ctx context.Context, o Options) (_ *Comparison, err error) {
 	return f.found, errors.Join(err, f.clear())
 }
 
-// prepare makes certificates, finds ports and starts the node.
+// cases are all of those that the options leave.
+func (o Options) cases() []benchCase {
+	switch {
+	case o.Direct && o.Quick:
+		return brokerCases(quickBrokers())
+	case o.Direct:
+		return brokerCases(fullBrokers())
+	case o.Quick:
+		return cases(quick())
+	}
+	return cases(full())
+}
+
+// prepare finds ports and, for load balancers, makes certificates and starts the node.
 func (f *field) prepare(ctx context.Context) (err error) {
 	if f.dir, err = os.MkdirTemp("", "mqttbench-"); err != nil {
 		return fmt.Errorf("make a folder for configurations: %w", err)
 	}
+	for _, address := range []*string{&f.listen, &f.admin, &f.node} {
+		if *address, err = freePort(); err != nil {
+			return err
+		}
+	}
+	if f.options.Direct {
+		return nil
+	}
+	if err := f.certify(); err != nil {
+		return err
+	}
+	f.broker, err = f.options.Broker.Start(ctx, peer.Setup{Dir: f.dir, Listen: f.node, SendProxy: f.options.SendProxy})
+	return err
+}
+
+// certify makes a certificate for the load balancers, and an authority that the load trusts.
+func (f *field) certify() error {
 	ca, err := devca.New(devca.ECDSA, time.Now())
 	if err != nil {
 		return err
@@ -134,13 +171,7 @@ func (f *field) prepare(ctx context.Context) (err error) {
 	if err := os.WriteFile(f.server, text, 0o600); err != nil {
 		return fmt.Errorf("write a certificate: %w", err)
 	}
-	for _, address := range []*string{&f.listen, &f.admin, &f.node} {
-		if *address, err = freePort(); err != nil {
-			return err
-		}
-	}
-	f.broker, err = f.options.Broker.Start(ctx, peer.Setup{Dir: f.dir, Listen: f.node, SendProxy: f.options.SendProxy})
-	return err
+	return nil
 }
 
 // clear stops the node and removes the folder.
@@ -219,13 +250,13 @@ func (f *field) note(c benchCase, i int, r report.Result, err error) {
 		f.say("failed: %v\n", err)
 	}
 	for _, row := range c.rows {
-		f.cell(c.name, row.title, row.metric, i).take(r, row.metric, err)
+		f.cell(c.name, row, i).take(r, row.metric, err)
 	}
 	if err == nil && len(r.Curve) > 0 && !f.hasCurve(name) {
 		f.found.Curves = append(f.found.Curves, Curve{Peer: name, Points: r.Curve})
 	}
 	if f.options.Peers[i].Kind == peer.MQTTLB && err == nil {
-		f.cell("", pauseTitle, report.GarbagePause, i).longest(r)
+		f.cell("", row{pauseTitle, report.GarbagePause, nil}, i).longest(r)
 	}
 }
 
@@ -244,18 +275,19 @@ const pauseTitle = "longest pause of the garbage collector in any run"
 // units of metrics, in the table.
 func unit(metric string) string {
 	return map[string]string{
-		report.Memory: "B", report.MemoryTraffic: "B", report.CPU: "µs", report.CPUByte: "ns", report.CPUIdle: "ms/s", report.P50: "µs", report.GarbagePause: "ms",
+		report.Memory: "B", report.MemoryTraffic: "B", report.MemoryUser: "B", report.CPU: "µs", report.CPUByte: "ns", report.CPUIdle: "ms/s", report.P50: "µs", report.P99: "µs",
+		report.GarbagePause: "ms",
 	}[metric]
 }
 
 // cell finds the cell of a row and a peer, and makes the row if need be.
-func (f *field) cell(name, title, metric string, i int) *Cell {
+func (f *field) cell(name string, r row, i int) *Cell {
 	for at := range f.found.Rows {
-		if r := &f.found.Rows[at]; r.Case == name && r.Title == title {
-			return &r.Cells[i]
+		if have := &f.found.Rows[at]; have.Case == name && have.Title == r.title {
+			return &have.Cells[i]
 		}
 	}
-	f.found.Rows = append(f.found.Rows, Row{Case: name, Title: title, Unit: unit(metric), Cells: make([]Cell, len(f.options.Peers))})
+	f.found.Rows = append(f.found.Rows, Row{Case: name, Title: r.title, Unit: unit(r.metric), Cells: make([]Cell, len(f.options.Peers)), AtMost: r.atMost})
 	return &f.found.Rows[len(f.found.Rows)-1].Cells[i]
 }
 

@@ -16,8 +16,8 @@ import (
 
 // TestCases: every plan is one that runs, every row has a title, a metric and a unit, and titles are found again.
 func TestCases(t *testing.T) {
-	for _, s := range []sizes{full(), quick()} {
-		for _, c := range cases(s) {
+	for _, list := range [][]benchCase{cases(full()), cases(quick()), brokerCases(fullBrokers()), brokerCases(quickBrokers())} {
+		for _, c := range list {
 			p := c.plan
 			p.Target = "127.0.0.1:1"
 			if err := p.Check(); err != nil {
@@ -36,18 +36,21 @@ func TestCases(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	all := cases(quick())
+	balancers, brokers := Options{Quick: true}.cases(), Options{Direct: true}.cases()
 	tests := []struct {
+		all  []benchCase
 		only []string
 		want string
 	}{
-		{nil, "idle idle12 storm burst ping qos1 fanout1 fanout4 connect resume bulk64k bulk1k curve"},
-		{[]string{"bulk1k", "ping"}, "ping bulk1k"},
-		{[]string{"echo", "fanout"}, "ping qos1 fanout1 fanout4"},
-		{[]string{"idle12"}, "idle12"},
+		{balancers, nil, "idle idle12 storm burst ping qos1 fanout1 fanout4 connect resume bulk64k bulk1k curve"},
+		{balancers, []string{"bulk1k", "ping"}, "ping bulk1k"},
+		{balancers, []string{"echo", "fanout"}, "ping qos1 fanout1 fanout4"},
+		{balancers, []string{"idle12"}, "idle12"},
+		{brokers, nil, "fanout1 fanout10 fanoutqos1 pairsqos0 pairsqos1 subscribed"},
+		{brokers, []string{"fanoutqos1", "idle", "pairs"}, "fanoutqos1 pairsqos0 pairsqos1 subscribed"},
 	}
 	for _, tt := range tests {
-		list, err := choose(all, tt.only)
+		list, err := choose(tt.all, tt.only)
 		var names []string
 		for _, c := range list {
 			names = append(names, c.name)
@@ -56,7 +59,7 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%v: %s, %v, want %s", tt.only, got, err, tt.want)
 		}
 	}
-	if _, err := choose(all, []string{"ping", "pong"}); err == nil || !strings.Contains(err.Error(), `"pong"`) {
+	if _, err := choose(balancers, []string{"ping", "pong"}); err == nil || !strings.Contains(err.Error(), `"pong"`) {
 		t.Errorf("%v", err)
 	}
 }
@@ -88,8 +91,8 @@ func TestTable(t *testing.T) {
 			Peers: []string{"haproxy 2.6.12-1+deb", "mqttlb (devel), commit x"}, Broker: "standin", Rounds: 3, Missing: []string{"nginx"},
 		},
 	}
-	ping := benchCase{name: "ping", rows: []row{{"round trip", report.CPU}, {"latency", report.P50}}}
-	bulk := benchCase{name: "bulk", rows: []row{{"byte", report.CPUByte}}}
+	ping := benchCase{name: "ping", rows: []row{{"round trip", report.CPU, nil}, {"latency", report.P50, nil}}}
+	bulk := benchCase{name: "bulk", rows: []row{{"byte", report.CPUByte, nil}}}
 	for round, cpu := range []float64{10, 12, 11} {
 		var first, second, third report.Result
 		first.Add(report.CPU, "µs", cpu)
@@ -135,6 +138,42 @@ func TestTable(t *testing.T) {
 	}
 	if err := report.Draw(&b, p); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestBounds: what is more than what is wanted is bold, of every peer but the first.
+func TestBounds(t *testing.T) {
+	f := &field{
+		options: Options{Peers: []peer.Peer{{Kind: peer.Mosquitto}, {Kind: peer.MQTTBroker}, {Kind: peer.StandIn}}},
+		found:   &Comparison{Peers: []string{"mosquitto 2.0.11", "mqttbroker (devel)", "standin"}, Direct: true, Rounds: 1},
+	}
+	c := benchCase{name: "all", rows: []row{
+		{"CPU", report.CPU, &Bound{Ratio: 0.6}}, {"memory", report.MemoryUser, &Bound{Value: 1024}}, {"latency", report.P50, nil},
+	}}
+	for i, v := range []float64{2, 1.25, 1.2} {
+		var r report.Result
+		r.Add(report.CPU, "µs", v)
+		r.Add(report.MemoryUser, "B", 1024*v-1024*0.21)
+		r.Add(report.P50, "µs", 100)
+		f.note(c, i, r, nil)
+	}
+	var b strings.Builder
+	if err := f.found.Markdown(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"standin; plain TCP.\n", "anonymous memory", "what is more than that is bold.\n",
+		"| | mosquitto 2.0.11 | mqttbroker (devel) | ratio | standin | ratio | at most |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+		"| CPU | 2 µs | 1.25 µs | **0.62** | 1.20 µs | 0.60 | 0.60 |\n",
+		"| memory | 1,833 B | **1,065 B** | 0.58 | 1,014 B | 0.55 | 1,024 B |\n",
+		"| latency | 100 µs | 100 µs | 1.00 | 100 µs | 1.00 |  |\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, b.String())
+		}
+	}
+	if got := f.found.Picture().Title; got != "what a broker spends: less is better" {
+		t.Errorf("the picture is called %q", got)
 	}
 }
 

@@ -1,6 +1,7 @@
-// Package compare puts the same load on several load balancers in turn, and makes a table of what it has cost each.
+// Package compare puts the same load on several load balancers, or several brokers, in turn, and makes a table of what it has cost each.
 //
 //	c, err := compare.Run(ctx, compare.Options{Rounds: 3, Peers: peers, Broker: standIn, Load: load, Log: os.Stderr})
+//	c, err := compare.Run(ctx, compare.Options{Rounds: 3, Peers: brokers, Direct: true, Load: load, Log: os.Stderr})
 //	err = c.Markdown(w)
 //	err = report.WriteJSON(w, c)
 //	err = report.Draw(w, c.Picture())

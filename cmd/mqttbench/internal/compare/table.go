@@ -5,6 +5,7 @@ package compare
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,8 +38,17 @@ func (c *Comparison) head(b *strings.Builder) {
 	if c.Quick {
 		b.WriteString("**A trial** (--quick): so small and short that it shows whether everything works, and not what it costs.\n\n")
 	}
-	fmt.Fprintf(b, "Measured %s in %v on %s: %s; broker: %s.\n", c.Started.UTC().Format("2006-01-02 15:04 UTC"), c.Took.Round(time.Second), c.Machine, strings.Join(c.Peers, "; "), c.Broker)
-	fmt.Fprintf(b, "Medians of %d interleaved rounds, with least and most; CPU is user and system time of the balancer's processes for one unit, memory is (PSS then − PSS at start) / connections.\n", c.Rounds)
+	behind := "; broker: " + c.Broker
+	what := "CPU is user and system time of the balancer's processes for one unit, memory is (PSS then − PSS at start) / connections."
+	if c.Direct {
+		behind = "; plain TCP"
+		what = "CPU is user and system time of the broker's process for one unit, memory is (anonymous memory then − at start) / connections."
+	}
+	fmt.Fprintf(b, "Measured %s in %v on %s: %s%s.\n", c.Started.UTC().Format("2006-01-02 15:04 UTC"), c.Took.Round(time.Second), c.Machine, strings.Join(c.Peers, "; "), behind)
+	fmt.Fprintf(b, "Medians of %d interleaved rounds, with least and most; %s\n", c.Rounds, what)
+	if c.bounded() {
+		b.WriteString("In the last column is what is wanted at most; what is more than that is bold.\n")
+	}
 	fmt.Fprintf(b, "\n    %s\n\n", c.Command)
 }
 
@@ -53,19 +63,46 @@ func (c *Comparison) table(b *strings.Builder) {
 			b.WriteString(" ratio |")
 		}
 	}
-	b.WriteString("\n| --- |")
-	b.WriteString(strings.Repeat(" ---: |", 2*len(c.Peers)-1))
-	b.WriteByte('\n')
+	columns := 2*len(c.Peers) - 1
+	if c.bounded() {
+		b.WriteString(" at most |")
+		columns++
+	}
+	b.WriteString("\n| --- |" + strings.Repeat(" ---: |", columns) + "\n")
 	for _, r := range c.ordered() {
 		fmt.Fprintf(b, "| %s |", r.Title)
 		for i, cell := range r.Cells {
-			fmt.Fprintf(b, " %s |", cell.text(r.Unit))
+			fmt.Fprintf(b, " %s |", cell.text(r.Unit, i > 0 && r.AtMost.overValue(cell)))
 			if i > 0 {
-				fmt.Fprintf(b, " %s |", ratio(cell, r.Cells[0]))
+				fmt.Fprintf(b, " %s |", r.AtMost.ratio(cell, r.Cells[0]))
 			}
+		}
+		if c.bounded() {
+			fmt.Fprintf(b, " %s |", r.AtMost.text(r.Unit))
 		}
 		b.WriteByte('\n')
 	}
+}
+
+// bounded reports whether any row has a bound.
+func (c *Comparison) bounded() bool {
+	return slices.ContainsFunc(c.Rows, func(r Row) bool { return r.AtMost != nil })
+}
+
+// text is what the column of bounds shows; nothing of nil.
+func (b *Bound) text(unit string) string {
+	switch {
+	case b == nil:
+		return ""
+	case b.Value > 0:
+		return report.Number(b.Value) + " " + unit
+	}
+	return fmt.Sprintf("%.2f", b.Ratio)
+}
+
+// overValue reports whether a cell is more than the bound, if that is one of values.
+func (b *Bound) overValue(c Cell) bool {
+	return b != nil && b.Value > 0 && c.Sum != nil && c.Sum.Median > b.Value
 }
 
 // short is a peer's name and version without what packagers and builds add.
@@ -89,11 +126,11 @@ func (c *Comparison) ordered() []Row {
 	return append(rows, last...)
 }
 
-// text is what a cell shows: median, spread, and how many rounds have failed.
-func (c Cell) text(unit string) string {
+// text is what a cell shows: median, which may be bold, spread, and how many rounds have failed.
+func (c Cell) text(unit string, bold bool) string {
 	var parts []string
 	if c.Sum != nil {
-		parts = append(parts, fmt.Sprintf("%s %s", report.Number(c.Sum.Median), unit))
+		parts = append(parts, emphasize(fmt.Sprintf("%s %s", report.Number(c.Sum.Median), unit), bold))
 		if c.Sum.Rounds > 1 {
 			parts = append(parts, fmt.Sprintf("(%s–%s)", report.Number(c.Sum.Min), report.Number(c.Sum.Max)))
 		}
@@ -104,12 +141,20 @@ func (c Cell) text(unit string) string {
 	return strings.Join(parts, " ")
 }
 
-// ratio is that of two medians.
-func ratio(c, to Cell) string {
+// ratio is that of two medians, bold if it is more than the bound, unless that is nil or none of ratios.
+func (b *Bound) ratio(c, to Cell) string {
 	if c.Sum == nil || to.Sum == nil || to.Sum.Median <= 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.2f", c.Sum.Median/to.Sum.Median)
+	v := c.Sum.Median / to.Sum.Median
+	return emphasize(fmt.Sprintf("%.2f", v), b != nil && b.Ratio > 0 && v > b.Ratio)
+}
+
+func emphasize(s string, bold bool) string {
+	if bold {
+		return "**" + s + "**"
+	}
+	return s
 }
 
 // curves writes how memory and speed go with the number of connections.
@@ -134,6 +179,9 @@ func (c *Comparison) curves(b *strings.Builder) {
 // Picture is the comparison, to be drawn: medians, and the curves of memory.
 func (c *Comparison) Picture() report.Picture {
 	p := report.Picture{Title: "what a load balancer spends: less is better"}
+	if c.Direct {
+		p.Title = "what a broker spends: less is better"
+	}
 	switch {
 	case c.Partial:
 		p.Title += " (incomplete)"

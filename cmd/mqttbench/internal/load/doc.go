@@ -14,6 +14,7 @@
 //
 // One loop instead of goroutines because the generator shares the machine with what it measures: at 8,000 connections it must not
 // be what the CPUs are busy with. One loop a process because the limit that one meets first is that of descriptors, and more processes
-// lift both. Pace comes from a timerfd on the loop: Go's timers are late by up to a millisecond, which is more than what is measured. CPU
+// lift both. A publication with QoS 1 is followed by another only when it was acknowledged too, so that as many are under way as with QoS 0, and
+// whoever acknowledges late gains nothing. Pace comes from a timerfd on the loop: Go's timers are late by up to a millisecond, which is more than what is measured. CPU
 // and memory of the program under test are not this package's: several processes may drive the load, but one has to measure.
 package load

@@ -14,15 +14,6 @@ import (
 	"github.com/mqttlb/mqttlb/broker/packet"
 )
 
-// topic is one that connection number i of this process has for itself.
-func topic(i uint32) []byte { return fmt.Appendf(nil, "bench/%d/%d", os.Getpid(), i) }
-
-func subscribePacket(topic []byte) []byte {
-	s := packet.Subscribe{PacketID: 1}
-	s.Subscriptions.Add(topic, packet.Options{})
-	return s.Append(nil, packet.V311)
-}
-
 // An echoer sends and has it answered: in closed loop, where each connection sends when its last message was answered, or at the pace of a
 // ticker, whatever comes back. It is a behaviour.
 type echoer struct {

@@ -4,7 +4,6 @@ package load
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -13,18 +12,15 @@ import (
 	"github.com/mqttlb/mqttlb/broker/packet"
 )
 
-// stamp is how many bytes of each payload are ours: when it was published, and its number.
-const stamp = 16
-
-// A fan publishes to all connections but the last, which publishes. A publication is followed by another when everybody has it. It is a
-// behaviour.
+// A fan publishes to all connections but the last, which publishes. A publication is followed by another when everybody has it and, with
+// QoS 1, it is acknowledged as well. It is a behaviour.
 type fan struct {
-	f      *fleet
-	joint  int // connections that have subscribed
-	joined chan struct{}
-	form   []byte // the PUBLISH
-	last   uint64 // number of the last publication
-	left   []int  // deliveries that are missing, by number modulo their length
+	f     *fleet
+	form  form
+	last  uint64   // number of the last publication
+	acked uint64   // of the last that was acknowledged
+	came  []uint64 // of the last that each subscriber has
+	left  []int    // deliveries, and with QoS 1 one acknowledgement, that are missing, by number modulo their length
 }
 
 // fanout runs publications to many.
@@ -36,28 +32,15 @@ func (f *fleet) fanout(ctx context.Context, stages Stages) error {
 		return err
 	}
 	name := fmt.Appendf(nil, "bench/%d/fan", os.Getpid())
-	m := packet.Publish{Topic: name, Payload: make([]byte, max(stamp, f.plan.Size))}
-	n := &fan{f: f, joined: make(chan struct{}), form: m.Append(nil, packet.V311), left: make([]int, max(1, f.plan.InFlight))}
-	join := func() error {
-		f.behaviour = n
-		for _, c := range f.conns[:f.plan.Connections] {
-			if c == nil {
-				return errors.New("a connection has ended")
-			}
-			c.Queue(subscribePacket(name))
-			if err := f.shared.Flush(c.Link); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := f.do(ctx, join); err != nil {
+	if err := f.join(ctx, f.plan.Connections, func(uint32) []byte { return name }); err != nil {
 		return err
 	}
-	if err := await(ctx, n.joined, "the subscription on every connection"); err != nil {
-		return err
+	n := &fan{
+		f: f, form: newForm(name, f.plan.QoS, f.plan.Size),
+		came: make([]uint64, f.plan.Connections), left: make([]int, max(1, f.plan.InFlight)),
 	}
 	begin := func() error {
+		f.behaviour = n
 		for range n.left {
 			if err := n.publish(); err != nil {
 				return err
@@ -77,38 +60,45 @@ func (n *fan) publish() error {
 		return errors.New("the publisher's connection has ended")
 	}
 	n.last++
-	n.left[n.last%uint64(len(n.left))] = n.f.plan.Connections
-	p := n.form[len(n.form)-max(stamp, n.f.plan.Size):]
-	binary.BigEndian.PutUint64(p, uint64(now()))
-	binary.BigEndian.PutUint64(p[8:], n.last)
-	c.Queue(n.form)
+	*n.missing(n.last) = n.f.plan.Connections + n.f.plan.QoS
+	c.Queue(n.form.set(n.last, int64(now())))
 	return n.f.shared.Flush(c.Link)
 }
 
+func (n *fan) missing(number uint64) *int { return &n.left[number%uint64(len(n.left))] }
+
 func (n *fan) packet(c *conn, h packet.Header, whole []byte) error {
-	switch h.Type {
-	case packet.SUBACK:
-		if n.joint++; n.joint == n.f.plan.Connections {
-			close(n.joined)
+	switch publisher := int(c.key) == len(n.came); {
+	case h.Type == packet.PUBLISH && !publisher:
+		number, at, err := n.form.take(whole)
+		if err != nil {
+			return err
 		}
-		return nil
-	case packet.PUBLISH:
-		if len(whole) != len(n.form) {
-			return fmt.Errorf("a PUBLISH of %d bytes has come, %d were sent", len(whole), len(n.form))
+		n.form.acknowledge(c, whole)
+		if number != n.came[c.key]+1 || number > n.last {
+			return fmt.Errorf("publication %d has come where %d was due, of %d", number, n.came[c.key]+1, n.last)
 		}
-		p := whole[len(whole)-max(stamp, n.f.plan.Size):]
-		at, number := binary.BigEndian.Uint64(p), binary.BigEndian.Uint64(p[8:])
-		left := &n.left[number%uint64(len(n.left))]
-		if *left == 0 || number > n.last {
-			return fmt.Errorf("publication %d has come more often than it was sent", number)
-		}
+		n.came[c.key] = number
 		n.f.count(time.Duration(at))
-		if *left--; *left == 0 {
-			return n.publish()
+		return n.settle(number)
+	case h.Type == packet.PUBACK && publisher && n.acked < n.last:
+		n.acked++
+		if err := acknowledged(h, whole, n.acked); err != nil {
+			return err
 		}
-		return nil
+		return n.settle(n.acked)
 	}
 	return quiet{}.packet(c, h, nil)
+}
+
+// settle notes that one thing less of a publication is missing. They are complete in their order, since each connection has them
+// in order [MQTT-4.6.0-5], the acknowledgements too.
+func (n *fan) settle(number uint64) error {
+	left := n.missing(number)
+	if *left--; *left > 0 {
+		return nil
+	}
+	return n.publish()
 }
 
 func (n *fan) ready(*conn) error { return nil }

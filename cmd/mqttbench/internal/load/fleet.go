@@ -45,10 +45,11 @@ type fleet struct {
 // A conn is one connection.
 type conn struct {
 	*link.Link
-	key  uint32
-	up   chan<- error // told when the CONNACK has come, and nil then
-	sent []time.Duration
-	id   uint16 // of the last PUBLISH
+	key     uint32
+	up      chan<- error // told when it is complete, and nil then
+	joining bool         // the CONNACK has come, and the SUBACK has not
+	sent    []time.Duration
+	id      uint16 // of the last PUBLISH
 }
 
 // quiet is the behaviour of connections that nothing is expected from.
@@ -58,6 +59,14 @@ func (quiet) packet(_ *conn, h packet.Header, _ []byte) error {
 	return fmt.Errorf("%v came, which nobody has asked for", h.Type)
 }
 func (quiet) ready(*conn) error { return nil }
+
+// mostConns is how many connections a fleet has at most.
+func (p Plan) mostConns() int {
+	if p.Scenario == Pairs {
+		return 2 * p.Connections
+	}
+	return p.Connections + 1 // with the publisher of Fanout
+}
 
 // runFleet runs every scenario but Connect.
 func (p Plan) runFleet(ctx context.Context, d *dialer, stages Stages, progress *Progress) (*Tally, error) {
@@ -69,7 +78,7 @@ func (p Plan) runFleet(ctx context.Context, d *dialer, stages Stages, progress *
 	defer cancel(nil)
 	f := &fleet{
 		plan: p, dialer: d, progress: progress, fail: cancel, loop: loop, shared: link.New(loop),
-		conns: make([]*conn, p.Connections+1), behaviour: quiet{}, tally: NewTally(),
+		conns: make([]*conn, p.mostConns()), behaviour: quiet{}, tally: NewTally(),
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
@@ -85,6 +94,8 @@ func (p Plan) runFleet(ctx context.Context, d *dialer, stages Stages, progress *
 		err = f.echo(ctx, stages)
 	case Fanout:
 		err = f.fanout(ctx, stages)
+	case Pairs:
+		err = f.pairs(ctx, stages)
 	case Bulk:
 		err = f.bulk(ctx, stages)
 	}
@@ -140,7 +151,7 @@ func (f *fleet) connect(ctx context.Context, i int) error {
 	case err := <-up:
 		return err
 	case <-timeout.C:
-		return fmt.Errorf("no CONNACK within %v", Patience)
+		return fmt.Errorf("no answer within %v", Patience)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -189,8 +200,15 @@ func (f *fleet) Expired(uint32) {}
 // Packet is the link's.
 func (f *fleet) Packet(key uint32, h packet.Header, whole []byte) error {
 	c := f.conns[key]
-	if c.up == nil {
+	switch {
+	case c.up == nil:
 		return f.behaviour.packet(c, h, whole)
+	case c.joining:
+		if err := granted(h, whole, 0); err != nil {
+			return err
+		}
+		c.complete()
+		return nil
 	}
 	var answer packet.Connack
 	if err := answer.Decode(packet.V311, h, whole[len(whole)-h.Remaining:]); err != nil {
@@ -199,9 +217,18 @@ func (f *fleet) Packet(key uint32, h packet.Header, whole []byte) error {
 	if answer.Code != packet.Success {
 		return fmt.Errorf("CONNECT is refused with code %#x", byte(answer.Code))
 	}
+	if f.plan.Subscribe {
+		c.joining = true
+		c.Queue(subscribePacket(topic(c.key), 0))
+		return nil
+	}
+	c.complete()
+	return nil
+}
+
+func (c *conn) complete() {
 	c.up <- nil
 	c.up = nil
-	return nil
 }
 
 // lost ends a connection, and the run: none may end before its time.

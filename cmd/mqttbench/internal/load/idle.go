@@ -59,7 +59,8 @@ func (f *fleet) idle(ctx context.Context, stages Stages) error {
 // window is how many connections have their traffic at a time.
 const window = 256
 
-// A lap has each connection subscribe to a topic of its own, and publish to it once: what goes in comes out again. It is a behaviour.
+// A lap has each connection subscribe to a topic of its own, unless it has already, and publish to it once: what goes in comes out again.
+// It is a behaviour.
 type lap struct {
 	f    *fleet
 	next int // who is to begin next
@@ -109,16 +110,24 @@ func (l *lap) begin() error {
 	if c == nil {
 		return errors.New("a connection has ended") // and the run with it
 	}
-	c.Queue(subscribePacket(topic(c.key)))
+	if l.f.plan.Subscribe {
+		l.publish(c)
+	} else {
+		c.Queue(subscribePacket(topic(c.key), 0))
+	}
 	return l.f.shared.Flush(c.Link)
 }
 
-func (l *lap) packet(c *conn, h packet.Header, _ []byte) error {
+func (l *lap) publish(c *conn) {
+	m := packet.Publish{Topic: topic(c.key), Payload: make([]byte, l.f.plan.Traffic)}
+	c.Queue(m.Append(nil, packet.V311))
+}
+
+func (l *lap) packet(c *conn, h packet.Header, whole []byte) error {
 	switch h.Type {
 	case packet.SUBACK:
-		m := packet.Publish{Topic: topic(c.key), Payload: make([]byte, l.f.plan.Traffic)}
-		c.Queue(m.Append(nil, packet.V311))
-		return nil
+		l.publish(c)
+		return granted(h, whole, 0)
 	case packet.PUBLISH:
 		if l.left--; l.left == 0 {
 			close(l.done)

@@ -106,6 +106,8 @@ func TestScenarios(t *testing.T) {
 		{"idle, all of it", func(p *Plan) {
 			p.Scenario, p.Storm, p.Traffic, p.Curve, p.Rate, p.Concurrency = Idle, 20, 1024, []int{3, 6}, 1000, 4
 		}, "start point 1 point 2 connected traffic begin end"},
+		{"idle, subscribed", func(p *Plan) { p.Scenario, p.Subscribe, p.Curve = Idle, true, []int{4} }, "start point 1 connected begin end"},
+		{"idle, subscribed, with traffic", func(p *Plan) { p.Scenario, p.Subscribe, p.Traffic = Idle, true, 100 }, "start connected traffic begin end"},
 		{"connect", func(p *Plan) { p.Scenario, p.Concurrency, p.Duration = Connect, 3, aWhile }, "start begin end"},
 		{"connect, paced", func(p *Plan) { p.Scenario, p.Rate, p.Duration = Connect, 100, aWhile }, "start begin end"},
 		{"resume", func(p *Plan) { p.Scenario, p.Concurrency, p.Resume, p.Duration = Connect, 3, p.TLS != Plain, aWhile }, "start begin end"},
@@ -115,6 +117,12 @@ func TestScenarios(t *testing.T) {
 		{"publish, paced", func(p *Plan) { p.Scenario, p.QoS, p.Rate = Echo, 1, 20000 }, "start begin end"},
 		{"fanout", func(p *Plan) { p.Scenario, p.Size = Fanout, 128 }, "start begin end"},
 		{"fanout, four in flight", func(p *Plan) { p.Scenario, p.InFlight = Fanout, 4 }, "start begin end"},
+		{"fanout, QoS 1", func(p *Plan) { p.Scenario, p.QoS, p.Size = Fanout, 1, 128 }, "start begin end"},
+		{"fanout, QoS 1, four in flight", func(p *Plan) { p.Scenario, p.QoS, p.InFlight = Fanout, 1, 4 }, "start begin end"},
+		{"pairs", func(p *Plan) { p.Scenario, p.Size = Pairs, 128 }, "start begin end"},
+		{"pairs, paced", func(p *Plan) { p.Scenario, p.Rate = Pairs, 1000 }, "start begin end"},
+		{"pairs, QoS 1", func(p *Plan) { p.Scenario, p.QoS = Pairs, 1 }, "start begin end"},
+		{"pairs, QoS 1, paced", func(p *Plan) { p.Scenario, p.QoS, p.Rate = Pairs, 1, 1000 }, "start begin end"},
 		{"bulk 64 KiB", func(p *Plan) { p.Scenario, p.Size = Bulk, 64<<10 }, "start begin end"},
 		{"bulk 1 KiB", func(p *Plan) { p.Scenario, p.Size = Bulk, 1<<10 }, "start begin end"},
 	}
@@ -171,7 +179,7 @@ func TestFailures(t *testing.T) {
 	leaktest.Check(t)
 	closed := peertest.Nobody(t)
 	base := Plan{TLS: Plain, Connections: 20, Duration: time.Minute}
-	for _, scenario := range []string{Idle, Connect, Echo, Fanout, Bulk} {
+	for _, scenario := range []string{Idle, Connect, Echo, Fanout, Pairs, Bulk} {
 		p := base
 		p.Scenario, p.Target = scenario, closed
 		if _, err := p.Run(t.Context(), &list{}, &Progress{}); err == nil || !strings.Contains(err.Error(), "connection refused") {
@@ -203,7 +211,7 @@ func TestStopped(t *testing.T) {
 	leaktest.Check(t)
 	target := startNode(t)
 	stopped := errors.New("stopped")
-	for _, scenario := range []string{Idle, Connect, Echo, Fanout, Bulk} {
+	for _, scenario := range []string{Idle, Connect, Echo, Fanout, Pairs, Bulk} {
 		for _, at := range []string{StageStart, StageBegin} {
 			ctx, stop := context.WithCancelCause(t.Context())
 			p := Plan{TLS: Plain, Scenario: scenario, Target: target, Connections: 20, Duration: time.Hour}
@@ -218,7 +226,7 @@ func TestStopped(t *testing.T) {
 // TestLost has the node leave in the middle of everything.
 func TestLost(t *testing.T) {
 	leaktest.Check(t)
-	for _, scenario := range []string{Idle, Echo, Fanout, Bulk} {
+	for _, scenario := range []string{Idle, Echo, Fanout, Pairs, Bulk} {
 		n, err := node.Listen("127.0.0.1:0", node.None)
 		if err != nil {
 			t.Fatal(err)
@@ -277,6 +285,8 @@ func TestCheck(t *testing.T) {
 		"size -1":           func(p *Plan) { p.Size = -1 },
 		"traffic -1":        func(p *Plan) { p.Traffic = -1 },
 		"QoS 2":             func(p *Plan) { p.QoS = 2 },
+		"-1 publications":   func(p *Plan) { p.InFlight = -1 },
+		"but subscribe":     func(p *Plan) { p.Scenario, p.Subscribe = Fanout, true },
 		"rate -1":           func(p *Plan) { p.Rate = -1 },
 		"duration 0s":       func(p *Plan) { p.Duration = 0 },
 		"curve [2 1]":       func(p *Plan) { p.Curve = []int{2, 1} },

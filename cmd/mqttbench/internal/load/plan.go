@@ -21,6 +21,7 @@ const (
 	Connect = "connect" // TCP, TLS, CONNECT, CONNACK, DISCONNECT, over and over
 	Echo    = "echo"    // PINGREQ, or PUBLISH of QoS 1, and the answer
 	Fanout  = "fanout"  // one publisher, many subscribers
+	Pairs   = "pairs"   // many publishers, each with one subscriber
 	Bulk    = "bulk"    // PUBLISH of QoS 0 as fast as possible
 )
 
@@ -47,20 +48,21 @@ type Plan struct {
 	Resume     bool   // of Connect: resume TLS sessions
 
 	Source      string        // a network that source addresses are taken from in turn, 127.0.0.0/8 say; "": the system chooses
-	Connections int           // of Idle, Echo, Bulk; the subscribers of Fanout
+	Connections int           // of Idle, Echo, Bulk; the subscribers of Fanout and of Pairs, which has as many publishers
 	Concurrency int           // connections that may be under way at once; 0: all
-	Rate        float64       // a second: connections of Idle and Connect, messages of Echo; 0: as fast as answers come
+	Rate        float64       // a second: connections of Idle and Connect, messages of Echo and Pairs; 0: as fast as answers come
 	KeepAlive   uint16        // seconds, of CONNECT
 	Duration    time.Duration // of what is measured
-	Warmup      time.Duration // before it, of Echo, Fanout, Bulk, Connect
+	Warmup      time.Duration // before it, of all but Idle
 	Settle      time.Duration // of Idle: between the last connection and the measurement of memory
 
-	Size     int   // bytes of payload, of Echo with QoS 1, Fanout, Bulk
-	QoS      int   // of Echo: 0 is PINGREQ, 1 is PUBLISH and PUBACK
-	InFlight int   // of Fanout: publications at a time
-	Traffic  int   // of Idle: bytes that each connection then sends and receives; 0: none
-	Storm    int   // of Idle: short connections before it
-	Curve    []int // of Idle: numbers of connections to measure at on the way to Connections
+	Size      int   // bytes of payload, of Echo with QoS 1, Fanout, Pairs, Bulk
+	QoS       int   // 0 or 1, of Fanout and Pairs; of Echo: 0 is PINGREQ, 1 is PUBLISH and PUBACK
+	InFlight  int   // of Fanout: publications at a time
+	Subscribe bool  // of Idle: each connection subscribes to a topic of its own, with QoS 0, before it counts as complete
+	Traffic   int   // of Idle: bytes that each connection then sends and receives; 0: none
+	Storm     int   // of Idle: short connections before it
+	Curve     []int // of Idle: numbers of connections to measure at on the way to Connections
 
 	First int // the number of the first connection: processes have different ones
 }
@@ -98,7 +100,7 @@ func (p Plan) Check() error {
 			bad = append(bad, fmt.Errorf(format, args...))
 		}
 	}
-	check(slices.Contains([]string{Idle, Connect, Echo, Fanout, Bulk}, p.Scenario), "scenario %q does not exist", p.Scenario)
+	check(slices.Contains([]string{Idle, Connect, Echo, Fanout, Pairs, Bulk}, p.Scenario), "scenario %q does not exist", p.Scenario)
 	check(slices.Contains([]string{TLS13, TLS12, Plain}, p.TLS), "TLS %q is none of 1.2, 1.3 and none", p.TLS)
 	_, _, err := net.SplitHostPort(p.Target)
 	check(err == nil, "target %q is not HOST:PORT", p.Target)
@@ -110,6 +112,8 @@ func (p Plan) Check() error {
 	check(p.Size >= 0 && p.Size < 1<<20, "size %d is not from 0 to a MiB", p.Size)
 	check(p.Traffic >= 0 && p.Traffic < 1<<20, "traffic %d is not from 0 to a MiB", p.Traffic)
 	check(p.QoS == 0 || p.QoS == 1, "QoS %d is neither 0 nor 1", p.QoS)
+	check(p.InFlight >= 0 && p.InFlight <= mostUnanswered, "%d publications in flight are not from 0 to %d", p.InFlight, mostUnanswered)
+	check(!p.Subscribe || p.Scenario == Idle, "connections that do nothing but subscribe are the scenario idle's")
 	check(p.Rate >= 0, "rate %g is negative", p.Rate)
 	check(p.Duration > 0, "duration %v is none", p.Duration)
 	check(slices.IsSorted(p.Curve), "the curve %v goes down", p.Curve)

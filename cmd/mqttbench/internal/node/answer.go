@@ -33,6 +33,8 @@ func (n *Node) Packet(key uint32, h packet.Header, whole []byte) error {
 		return n.subscribe(key, p, h, body)
 	case packet.UNSUBSCRIBE:
 		return n.unsubscribeAll(key, p, h, body)
+	case packet.PUBACK: // nothing waits for it
+		return nil
 	case packet.DISCONNECT: // [MQTT-3.14.4-1], and who closes first keeps the port of the other free
 		return errDisconnect
 	}
@@ -64,21 +66,36 @@ func (n *Node) publish(p *peer, h packet.Header, body []byte) error {
 	if len(subscribers) == 0 {
 		return nil
 	}
-	m.QoS, m.Dup, m.Retain, m.Properties = 0, false, false, packet.Properties{}
-	var form [packet.V5 + 1]packet.Encoded
-	for _, key := range subscribers {
-		to := n.peers[key]
+	published := m.QoS
+	m.Dup, m.Retain, m.Properties = false, false, packet.Properties{}
+	var form [packet.V5 + 1][2]packet.Encoded // by version and QoS
+	for _, s := range subscribers {
+		to := n.peers[s.key]
 		if to.Backlog() > maxBacklog || to.over {
 			continue
 		}
-		e := &form[to.version]
+		m.QoS = min(published, s.qos)
+		e := &form[to.version][m.QoS]
 		if e.Len() == 0 {
+			m.PacketID = uint16(m.QoS) // there is none with QoS 0; with QoS 1 each has one of its own
 			*e = m.Encode(nil, to.version)
 		}
-		to.SetQueued(e.Append(to.Queued(), 0, false))
-		n.mark(key, to)
+		to.SetQueued(e.Append(to.Queued(), to.identifier(m.QoS), false))
+		n.mark(s.key, to)
 	}
 	return nil
+}
+
+// identifier is that of the next PUBLISH to the peer, any but 0 [MQTT-2.2.1-4]; with QoS 0 there is none. They come again
+// after 65,535, acknowledged or not.
+func (p *peer) identifier(qos byte) uint16 {
+	if qos == 0 {
+		return 0
+	}
+	if p.id++; p.id == 0 {
+		p.id = 1
+	}
+	return p.id
 }
 
 func (n *Node) subscribe(key uint32, p *peer, h packet.Header, body []byte) error {
@@ -87,13 +104,15 @@ func (n *Node) subscribe(key uint32, p *peer, h packet.Header, body []byte) erro
 		return err
 	}
 	n.acks = n.acks[:0]
-	for filter := range s.Subscriptions.All() {
-		topic := string(filter)
-		if !slices.Contains(p.topics, topic) {
-			p.topics = append(p.topics, topic)
-			n.topics[topic] = append(n.topics[topic], key)
+	for filter, o := range s.Subscriptions.All() {
+		topic, qos := string(filter), min(o.QoS, 1)
+		if i := slices.Index(p.topics, topic); i >= 0 { // it is replaced [MQTT-3.8.4-3]
+			n.unsubscribe(key, topic)
+			p.topics = slices.Delete(p.topics, i, i+1)
 		}
-		n.acks = append(n.acks, 0) // QoS 0 is granted (MQTT 5 section 3.9.3)
+		p.topics = append(p.topics, topic)
+		n.topics[topic] = append(n.topics[topic], subscriber{key, qos})
+		n.acks = append(n.acks, qos) // is granted (MQTT 5 section 3.9.3)
 	}
 	p.SetQueued((&packet.Suback{PacketID: s.PacketID, Codes: n.acks}).Append(p.Queued(), p.version))
 	return nil

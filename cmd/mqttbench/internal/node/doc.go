@@ -4,9 +4,9 @@
 //	log.Info("listening", "address", n.Addr())
 //	err = n.Run(ctx)
 //
-// CONNECT is answered by CONNACK, SUBSCRIBE by SUBACK with QoS 0, UNSUBSCRIBE, PINGREQ, PUBLISH of QoS 1 by their answers; a PUBLISH goes to
-// the subscribers of exactly its topic, with QoS 0. DISCONNECT closes the connection. There are no wildcards, no retained messages, no sessions,
-// no wills, no keep alive, no QoS 2: a client that wants one of these is closed.
+// CONNECT is answered by CONNACK, SUBSCRIBE by SUBACK with the QoS that it asks for or 1, UNSUBSCRIBE, PINGREQ, PUBLISH of QoS 1 by their answers;
+// a PUBLISH goes to the subscribers of exactly its topic, and whether they acknowledge it does not matter. DISCONNECT closes the connection. There are no
+// wildcards, no retained messages, no sessions, no wills, no keep alive, no QoS 2: a client that wants one of these is closed.
 //
 // Invariants: one goroutine accepts, one loop does everything else; whatever a round has queued for a connection leaves in one write at its
 // end; a connection that does not read loses messages once a bound is reached, and nobody else waits for it.

@@ -35,7 +35,7 @@ type Node struct {
 	shared *link.Shared
 	peers  []*peer  // by key; nil: the key is free
 	free   []uint32 // keys that are free
-	topics map[string][]uint32
+	topics map[string][]subscriber
 	dirty  []uint32 // whoever has something queued, or is to be closed
 	acks   []byte   // scratch
 }
@@ -45,8 +45,15 @@ type peer struct {
 	link.Link
 	version packet.Version // 0 before CONNECT
 	topics  []string       // that it subscribes to
+	id      uint16         // of the last PUBLISH to it that had one
 	dirty   bool
 	over    bool // to be closed
+}
+
+// A subscriber of a topic.
+type subscriber struct {
+	key uint32
+	qos byte // at most 1
 }
 
 // Listen opens the listener, which Run closes.
@@ -58,7 +65,7 @@ func Listen(address string, p ProxyProtocol) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for the balancer: %w", err)
 	}
-	n := &Node{accept: ln, proxy: p, topics: make(map[string][]uint32)}
+	n := &Node{accept: ln, proxy: p, topics: make(map[string][]subscriber)}
 	if n.poller, err = socket.Open(); err == nil {
 		n.accept, err = n.poller.Listener(ln.(*net.TCPListener), net.KeepAliveConfig{Enable: true})
 	}
@@ -206,7 +213,7 @@ func (n *Node) finishRound() {
 
 func (n *Node) unsubscribe(key uint32, topic string) bool {
 	list := n.topics[topic]
-	i := slices.Index(list, key)
+	i := slices.IndexFunc(list, func(s subscriber) bool { return s.key == key })
 	if i < 0 {
 		return false
 	}

@@ -102,6 +102,29 @@ func TestAnswers(t *testing.T) {
 	m.QoS = 0
 	expect(t, a, m.Append(nil, packet.V311))
 
+	again := packet.Subscribe{PacketID: 7} // with another QoS, in place of the one before
+	again.Subscriptions.Add([]byte("y"), packet.Options{QoS: 2})
+	if _, err := a.Write(again.Append(nil, packet.V311)); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, a, (&packet.Suback{PacketID: 7, Codes: []byte{1}}).Append(nil, packet.V311))
+	for id := range uint16(2) {
+		m.QoS, m.PacketID = 1, 9
+		if _, err := b.Write(m.Append(nil, packet.V5)); err != nil {
+			t.Fatal(err)
+		}
+		m.PacketID = id + 1
+		expect(t, a, m.Append(nil, packet.V311))
+		if _, err := a.Write((&packet.Ack{Type: packet.PUBACK, PacketID: m.PacketID}).Append(nil, packet.V311)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.QoS = 0
+	if _, err := b.Write(m.Append(nil, packet.V5)); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, a, m.Append(nil, packet.V311))
+
 	u := packet.Unsubscribe{PacketID: 8}
 	u.Filters.Add([]byte("y"))
 	if _, err := a.Write(u.Append(nil, packet.V311)); err != nil {

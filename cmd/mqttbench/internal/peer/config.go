@@ -124,6 +124,7 @@ log_dest none
 	mqttbrokerText = `listeners:
   - {name: bench, listen: "{{.Listen}}", proxy_protocol: optional}
 api: {listen: ""}
+dashboard: {listen: ""}
 auth: {allow_anonymous: true}
 `
 )

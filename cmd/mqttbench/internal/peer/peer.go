@@ -52,7 +52,8 @@ func Find(ctx context.Context, k Kind, path string) (Peer, error) {
 		arg = "version"
 	}
 	out, err := exec.CommandContext(ctx, path, arg).CombinedOutput()
-	if err != nil && k != Mosquitto { // whose help ends with 3
+	var status *exec.ExitError
+	if err != nil && !(k == Mosquitto && errors.As(err, &status)) { // whose help ends with 3
 		return Peer{}, fmt.Errorf("ask %s for its version: %w: %s", path, err, strings.TrimSpace(string(out)))
 	}
 	return Peer{Kind: k, Path: path, Version: parseVersion(string(out))}, nil
@@ -80,6 +81,7 @@ func parseVersion(text string) string {
 
 // A Running is a program that has been started.
 type Running struct {
+	kind Kind
 	cmd  *exec.Cmd
 	said *tail
 	done chan struct{} // closed when it has ended
@@ -96,12 +98,8 @@ func (p Peer) Start(ctx context.Context, s Setup) (*Running, error) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write the configuration of %s: %w", p.Kind, err)
 	}
-	r := &Running{said: &tail{}, done: make(chan struct{})}
-	r.cmd = exec.Command(p.Path, arguments(p.Kind, s, file)...)
-	r.cmd.Args[0] = filepath.Base(p.Path)
-	if p.Kind == StandIn {
-		r.cmd.Args[0] = "mqttbench"
-	}
+	r := &Running{kind: p.Kind, said: &tail{}, done: make(chan struct{})}
+	r.cmd = p.command(arguments(p.Kind, s, file))
 	r.cmd.Stdout, r.cmd.Stderr = r.said, r.said
 	r.cmd.WaitDelay = stopWithin
 	if err := r.cmd.Start(); err != nil {
@@ -115,6 +113,22 @@ func (p Peer) Start(ctx context.Context, s Setup) (*Running, error) {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", p.Kind, err), r.Stop())
 	}
 	return r, nil
+}
+
+// command makes the call of the program.
+func (p Peer) command(args []string) *exec.Cmd {
+	if p.Kind == Mosquitto {
+		// It takes the limit of descriptors that it finds, and Go gives its children the one that this process was started with. The shell
+		// becomes mosquitto, and so has its process.
+		raise := `ulimit -S -n "$(ulimit -H -n)" && exec "$0" "$@"`
+		return exec.Command("/bin/sh", append([]string{"-c", raise, p.Path}, args...)...)
+	}
+	cmd := exec.Command(p.Path, args...)
+	cmd.Args[0] = filepath.Base(p.Path)
+	if p.Kind == StandIn {
+		cmd.Args[0] = "mqttbench"
+	}
+	return cmd
 }
 
 // PID is the program's process.
@@ -152,7 +166,7 @@ func (r *Running) ended() error {
 func (r *Running) Stop() error {
 	select {
 	case <-r.done:
-		return fmt.Errorf("%s has ended by itself: %w: %s", r.cmd.Args[0], r.ended(), r.said)
+		return fmt.Errorf("%s has ended by itself: %w: %s", r.kind, r.ended(), r.said)
 	default:
 	}
 	tree, err := proc.Tree(r.PID())

@@ -5,10 +5,12 @@ package peer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +109,9 @@ func TestPrograms(t *testing.T) {
 				if err != nil || kind == Nginx && len(tree) != 3 {
 					t.Errorf("its processes are %v, %v", tree, err)
 				}
+				if kind == Mosquitto {
+					roomy(t, r.PID())
+				}
 				if err := r.Stop(); err != nil {
 					t.Error(err)
 				}
@@ -117,6 +122,19 @@ func TestPrograms(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// roomy: the process may have as many descriptors as the administrator lets it have.
+func roomy(t *testing.T, pid int) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := regexp.MustCompile(`(?m)^Max open files\s+(\S+)\s+(\S+)`).FindSubmatch(text)
+	if limits == nil || string(limits[1]) != string(limits[2]) {
+		t.Errorf("its limits are %q", limits)
 	}
 }
 
@@ -145,6 +163,11 @@ func TestBadPrograms(t *testing.T) {
 	}
 	if _, err := Find(t.Context(), "no-such-program", ""); !errors.Is(err, exec.ErrNotFound) {
 		t.Errorf("one that is not there: %v", err)
+	}
+	for _, kind := range []Kind{HAProxy, Mosquitto} {
+		if _, err := Find(t.Context(), kind, filepath.Join(s.Dir, "nowhere")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s at a path where there is none: %v", kind, err)
+		}
 	}
 	if _, err := Config(Mosquitto, setup(t, true)); err == nil {
 		t.Error("mosquitto is sent PROXY headers")

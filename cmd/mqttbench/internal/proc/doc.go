@@ -12,6 +12,7 @@
 // # Why
 //
 // PSS and not RSS, because two workers that share a library's pages must not pay for it twice (nginx), nor one that has
-// its own copy of the binary in memory look larger than it is. User and system time of /proc/PID/stat include threads that have ended,
+// its own copy of the binary in memory look larger than it is. Anonymous memory beside it, because it leaves out the pages of
+// the binary that are read in when it first does something, which are no connection's. User and system time of /proc/PID/stat include threads that have ended,
 // which the sums of /proc/PID/task do not; its unit is 10 ms, which is nothing over the seconds of a measurement.
 package proc

@@ -18,6 +18,10 @@ type Use struct {
 	At  time.Time     // when it was read
 	CPU time.Duration // user and system time since their start, in steps of 10 ms
 	PSS int64         // bytes: private memory, and of shared memory their part (proc_pid_smaps(5))
+
+	// Anonymous is bytes in RAM that no file holds: heaps, stacks, and what else a program has asked for (proc_pid_smaps(5); RssAnon
+	// of proc_pid_status(5), to the page). What several processes share counts for each.
+	Anonymous int64
 }
 
 // Read adds up what the processes use. The error names the process that could not be read: it has ended, most often, or belongs to
@@ -37,12 +41,17 @@ func Read(pids []int) (Use, error) {
 		if err != nil {
 			return u, fmt.Errorf("read the memory of process %d, is it this user's? %w", pid, err)
 		}
-		pss, err := parsePSS(rollup)
+		pss, err := parseRollup(rollup, "Pss")
+		if err != nil {
+			return u, fmt.Errorf("read the memory of process %d: %w", pid, err)
+		}
+		anonymous, err := parseRollup(rollup, "Anonymous")
 		if err != nil {
 			return u, fmt.Errorf("read the memory of process %d: %w", pid, err)
 		}
 		u.CPU += s.cpu
 		u.PSS += pss
+		u.Anonymous += anonymous
 	}
 	return u, nil
 }
@@ -113,10 +122,10 @@ func parseStat(text []byte) (stat, error) {
 	return stat{parent: parent, cpu: time.Duration(sum) * tick}, nil
 }
 
-// parsePSS finds the line "Pss:    123 kB" of /proc/PID/smaps_rollup, and returns bytes.
-func parsePSS(text []byte) (int64, error) {
+// parseRollup finds the line "name:    123 kB" of /proc/PID/smaps_rollup, and returns bytes.
+func parseRollup(text []byte, name string) (int64, error) {
 	for line := range bytes.Lines(text) {
-		rest, ok := bytes.CutPrefix(line, []byte("Pss:"))
+		rest, ok := bytes.CutPrefix(line, []byte(name+":"))
 		if !ok {
 			continue
 		}
@@ -130,5 +139,5 @@ func parsePSS(text []byte) (int64, error) {
 		}
 		return int64(kb) << 10, nil
 	}
-	return 0, fmt.Errorf("there is no line Pss")
+	return 0, fmt.Errorf("there is no line %s", name)
 }

@@ -31,21 +31,22 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-func TestParsePSS(t *testing.T) {
+func TestParseRollup(t *testing.T) {
 	const head = "5602d57d9000-7ffd25b87000 ---p 00000000 00:00 0   [rollup]\nRss:                1728 kB\n"
 	tests := []struct {
-		name, text string
-		want       int64
-		fails      bool
+		name, text, line string
+		want             int64
+		fails            bool
 	}{
-		{"usual", head + "Pss:                 276 kB\nPss_Dirty:           112 kB\n", 276 << 10, false},
-		{"none", head + "Pss_Dirty:           112 kB\n", 0, true},
-		{"another unit", head + "Pss:                 276 MB\n", 0, true},
-		{"no number", head + "Pss:                 x kB\n", 0, true},
+		{"usual", head + "Pss:                 276 kB\nPss_Dirty:           112 kB\n", "Pss", 276 << 10, false},
+		{"further down", head + "Pss:                 276 kB\nPss_Anon: 1 kB\nAnonymous:           112 kB\nAnonHugePages: 2 kB\n", "Anonymous", 112 << 10, false},
+		{"none", head + "Pss_Dirty:           112 kB\n", "Pss", 0, true},
+		{"another unit", head + "Pss:                 276 MB\n", "Pss", 0, true},
+		{"no number", head + "Pss:                 x kB\n", "Pss", 0, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := parsePSS([]byte(tt.text))
+			got, err := parseRollup([]byte(tt.text), tt.line)
 			if (err != nil) != tt.fails || got != tt.want {
 				t.Errorf("got %d, %v, want %d", got, err, tt.want)
 			}
@@ -71,7 +72,7 @@ func TestReadOurselves(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if now.CPU >= before.CPU+5*tick && now.PSS > before.PSS+size/2 {
+		if now.CPU >= before.CPU+5*tick && now.PSS > before.PSS+size/2 && now.Anonymous > before.Anonymous+size/2 {
 			break
 		}
 		if time.Now().After(deadline) {

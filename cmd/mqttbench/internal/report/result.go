@@ -14,6 +14,7 @@ import (
 const (
 	Memory         = "memory"          // bytes for each connection
 	MemoryTraffic  = "memory_traffic"  // the same, after traffic
+	MemoryUser     = "memory_user"     // bytes of anonymous memory for each connection
 	CPU            = "cpu"             // for each unit: µs
 	CPUByte        = "cpu_byte"        // for each byte: ns
 	CPUIdle        = "cpu_idle"        // ms for each second
@@ -78,7 +79,8 @@ func WriteJSON(w io.Writer, v any) error {
 // labels say what a metric is, to people.
 func label(name string) string {
 	labels := map[string]string{
-		Memory: "memory per connection", MemoryTraffic: "memory per connection after traffic", CPU: "CPU per unit", CPUByte: "CPU per byte",
+		Memory: "memory per connection", MemoryTraffic: "memory per connection after traffic",
+		MemoryUser: "anonymous memory per connection", CPU: "CPU per unit", CPUByte: "CPU per byte",
 		CPUIdle: "CPU while idle", Rate: "rate", Throughput: "throughput", P50: "latency, median", P99: "latency, 99 %", P999: "latency, 99.9 %",
 		Longest: "latency, longest", Units: "measured units", GarbagePause: "longest GC pause", CPUEstablished: "CPU per connection opened",
 	}
@@ -95,7 +97,8 @@ func Print(w io.Writer, r Result) error {
 	for _, m := range r.Metrics {
 		fmt.Fprintf(t, "%s\t%s\n", label(m.Name), m)
 	}
-	if slices.ContainsFunc(r.Metrics, func(m Metric) bool { return (m.Name == Memory || m.Name == MemoryTraffic) && m.Value < 0 }) {
+	memories := []string{Memory, MemoryTraffic, MemoryUser}
+	if slices.ContainsFunc(r.Metrics, func(m Metric) bool { return slices.Contains(memories, m.Name) && m.Value < 0 }) {
 		fmt.Fprintf(t, "\tless than before the first connection: the process still had memory of what it served earlier; restart it and measure again\n")
 	}
 	for _, p := range r.Curve {

@@ -60,6 +60,7 @@ func (c *conductor) idle(r *report.Result) {
 	}
 	if len(c.pids) > 0 {
 		r.Add(report.Memory, "B", memory(connected, p.Connections))
+		r.Add(report.MemoryUser, "B", float64(connected.use.Anonymous-start.use.Anonymous)/float64(p.Connections))
 		if p.Traffic > 0 {
 			r.Add(report.MemoryTraffic, "B", memory(c.readings[load.StageTraffic], p.Connections))
 		}

@@ -64,11 +64,13 @@ func TestRun(t *testing.T) {
 		plan load.Plan
 		want []string
 	}{
-		{load.Plan{Scenario: load.Idle, Traffic: 100, Connections: 10}, []string{report.Memory, report.MemoryTraffic, report.CPUEstablished, report.Rate, report.Units, report.CPUIdle}},
+		{load.Plan{Scenario: load.Idle, Traffic: 100, Connections: 10}, []string{report.Memory, report.MemoryTraffic, report.MemoryUser, report.CPUEstablished, report.Rate, report.Units, report.CPUIdle}},
 		{load.Plan{Scenario: load.Idle, Connections: 10, Curve: []int{3, 10}}, []string{report.Memory, report.CPUIdle}},
 		{load.Plan{Scenario: load.Connect, Connections: 3, Concurrency: 3}, []string{report.CPU, report.Rate, report.P50, report.P99, report.P999, report.Longest}},
 		{load.Plan{Scenario: load.Echo, Connections: 10}, []string{report.CPU, report.Rate, report.P50}},
 		{load.Plan{Scenario: load.Fanout, Connections: 10}, []string{report.CPU, report.Rate, report.P50}},
+		{load.Plan{Scenario: load.Fanout, Connections: 10, QoS: 1}, []string{report.CPU, report.Rate, report.P50}},
+		{load.Plan{Scenario: load.Pairs, Connections: 10}, []string{report.CPU, report.Rate, report.P50, report.P99}},
 		{load.Plan{Scenario: load.Bulk, Connections: 3, Size: 1000}, []string{report.CPU, report.CPUByte, report.Throughput}},
 	}
 	for _, tt := range tests {
