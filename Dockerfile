@@ -8,7 +8,7 @@
 #		--build-arg GOPROXY=https://proxy.example --build-arg VERSION=1.2.3 .
 #
 # Run. Each connection takes two descriptors, so the limit decides how many there can be. Nothing is ever written to
-# the file system. Mount the folder and not the file: a file that is replaced is not seen through its own mount.
+# the file system but a node's data_dir. Mount the folder and not the file: a file that is replaced is not seen through its own mount.
 #
 #	docker run -d --name mqttlb --ulimit nofile=1048576:1048576 --read-only --cap-drop ALL \
 #		--security-opt no-new-privileges -p 8883:8883 -p 1883:1883 -p 127.0.0.1:8404:8404 \
@@ -24,6 +24,11 @@
 #
 #	docker run --entrypoint mqttbroker mqttlb run
 #	docker run --rm -v /etc/mqttlb:/etc/mqttlb:ro mqttlb check -c /etc/mqttlb/mqttlb.yaml
+#
+# A node with "data_dir: /data" in its configuration; user 65532 has to be able to write to /srv/mqttbroker:
+#
+#	docker run -d --ulimit nofile=1048576:1048576 --read-only --cap-drop ALL --security-opt no-new-privileges -p 1883:1883 \
+#		-v /etc/mqttbroker:/etc/mqttbroker:ro -v /srv/mqttbroker:/data --entrypoint mqttbroker mqttlb run -c /etc/mqttbroker/mqttbroker.yaml
 
 ARG GO_IMAGE=golang:1.26-bookworm
 ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
@@ -60,8 +65,8 @@ COPY --from=build /out/ /usr/local/bin/
 # By number: an orchestrator that is told to refuse root (runAsNonRoot) does not know names.
 USER 65532:65532
 
-# MQTT over TLS, MQTT, admin API.
-EXPOSE 8883 1883 8404
+# MQTT over TLS, MQTT, the load balancer's admin API; MQTT over WebSocket, and a node's API and dashboard.
+EXPOSE 8883 1883 8404 8083 8080 18083
 
 # SIGTERM lets sessions end for up to shutdown_timeout, 30 s by default: give the container longer (docker stop -t 40).
 STOPSIGNAL SIGTERM

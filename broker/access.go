@@ -30,24 +30,28 @@ func loadAccess(c *config.Config) (*access.Snapshot, config.Problems) {
 
 // login is a CONNECT whose password is being verified on another goroutine.
 type login struct {
-	user    string
-	outcome atomic.Uint32 // an access.Outcome, MustVerify until it is known
+	user     string
+	snapshot *access.Snapshot
+	outcome  atomic.Uint32 // an access.Outcome, MustVerify until it is known
 }
 
 // authenticate finds out whether the client may connect, and as whom. With wire.Wait it is called again when that is known.
 func (c *conn) authenticate(p *packet.Connect) (wire.Verdict, error) {
-	if l := c.login; l != nil {
+	snapshot := c.b.access.Load()
+	if l := c.fresh.login; l != nil {
 		outcome := access.Outcome(l.outcome.Load())
 		if outcome == access.MustVerify {
 			return wire.Wait, nil
 		}
-		c.login = nil
-		return c.admitted(outcome, l.user)
+		c.fresh.login = nil
+		if outcome != access.Allowed || l.snapshot == snapshot {
+			return c.admitted(outcome, l.user)
+		} // else what allowed it was replaced meanwhile: once more, which is quick where nothing has changed for this user
 	}
-	snapshot := c.b.access.Load()
 	asked := access.Login{Name: string(p.Username), HasName: p.Username != nil, Password: p.Password, HasPassword: p.Password != nil}
 	if c.l.PeerCertAsUsername == config.CommonName {
-		asked.Proven = c.identity
+		asked.Proven = c.fresh.identity
+		c.proven = asked.Proven != ""
 	}
 	outcome, user := snapshot.Decide(asked)
 	if outcome != access.MustVerify {
@@ -56,7 +60,7 @@ func (c *conn) authenticate(p *packet.Connect) (wire.Verdict, error) {
 	if c.b.verifier.Check(snapshot, user, p.Password) {
 		return c.admitted(access.Allowed, user)
 	}
-	l := &login{user: user}
+	l := &login{user: user, snapshot: snapshot}
 	l.outcome.Store(uint32(access.MustVerify))
 	ctx, cancel := context.WithDeadline(context.Background(), c.deadline())
 	if !c.b.verifier.Submit(ctx, snapshot, user, p.Password, func(o access.Outcome) {
@@ -67,14 +71,14 @@ func (c *conn) authenticate(p *packet.Connect) (wire.Verdict, error) {
 		cancel()
 		return c.admitted(access.Busy, user)
 	}
-	c.login = l
+	c.fresh.login = l
 	return wire.Wait, nil
 }
 
 func (c *conn) admitted(o access.Outcome, user string) (wire.Verdict, error) {
 	switch o {
 	case access.Allowed:
-		c.user = user
+		c.fresh.user = user
 		return wire.Done, nil
 	case access.BadCredentials:
 		return 0, refuse(packet.BadUsernameOrPassword, "bad user name or password")
@@ -85,8 +89,8 @@ func (c *conn) admitted(o access.Outcome, user string) (wire.Verdict, error) {
 }
 
 // mayPublish reports whether the client may publish to a topic.
-func (c *conn) mayPublish(clientID, name string) bool {
-	return !isSystem(name) && c.b.access.Load().Rules().MayPublish(c.user, clientID, name)
+func (b *Broker) mayPublish(user, clientID, name string) bool {
+	return !isSystem(name) && b.access.Load().Rules().MayPublish(user, clientID, name)
 }
 
 // maySubscribe says whether a filter is granted, as the client wrote it. s.mu is held.
@@ -131,12 +135,19 @@ func (b *Broker) Reload(c config.Config) (waiting []string, err error) {
 		conn := s.conn
 		s.filtered = s.filtered || snapshot.Rules() != nil
 		s.mu.Unlock()
-		if conn != nil && conn.user != conn.identity && !snapshot.Knows(conn.user) {
-			conn.end(&ending{administrative, packet.NotAuthorized, errors.New("its user may not connect any more")})
+		if conn != nil {
+			conn.review(s, snapshot)
 		}
 	})
 	b.log.Info("access rules reloaded", slog.String("users_file", c.Auth.UsersFile), slog.String("acl_file", c.ACLFile), slog.Bool("allow_anonymous", c.Auth.AllowAnonymous))
 	return b.differences(&c), nil
+}
+
+// review ends the connection if its client could not connect any more as who it is.
+func (c *conn) review(s *session, snapshot *access.Snapshot) {
+	if !c.proven && !snapshot.Knows(s.user) {
+		c.end(&ending{administrative, packet.NotAuthorized, errors.New("its user may not connect any more")})
+	}
 }
 
 // differences names the sections in which c differs from the configuration that runs, but for those that Reload applies.

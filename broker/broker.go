@@ -30,11 +30,15 @@ type Options struct {
 	Config config.Config // as Load returned it, or made from config.Default
 	Log    *slog.Logger  // nil = nothing is logged
 
+	Version string // of the program, for $SYS/broker/version; "" = that is not told
+
 	// ConnectTimeout is the time from accept to the end of the CONNECT, with PROXY header and TLS
 	// handshake; 0 = 15 s, which is also the load balancer's.
 	ConnectTimeout time.Duration
 	// WriteTimeout is how long one write to a client may take before the client counts as lost; 0 = 20 s.
 	WriteTimeout time.Duration
+
+	systemEvery time.Duration // for tests; 0 = systemEvery
 }
 
 // Broker is one node. New makes it, Run runs it, once.
@@ -55,6 +59,7 @@ type Broker struct {
 	queued         delivery.Limits
 	batches        delivery.Pool
 	stats          stats
+	system         system
 	accepting      atomic.Bool
 
 	running sync.WaitGroup // connections, timers at work
@@ -65,6 +70,7 @@ type Broker struct {
 	sessions      map[string]*session
 	sessionNumber uint64
 	online        int  // sessions with a connection
+	most          int  // that online has been
 	stopping      bool // no connection, session or timer begins any more
 }
 
@@ -86,6 +92,7 @@ func New(o Options) (*Broker, error) {
 		sessions:       make(map[string]*session),
 	}
 	b.access.Store(snapshot)
+	b.system.version, b.system.every = o.Version, o.systemEvery
 	b.queued = delivery.Limits{Messages: o.Config.Limits.MaxQueued, Bytes: b.queuedBytes()}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
@@ -200,7 +207,7 @@ func (b *Broker) closePorts() error {
 
 // Run serves until ctx is done. It then closes the ports, tells MQTT 5 clients that it stops (0x8B), and returns
 // when every connection, goroutine and descriptor is gone: at once for clients that read, after a
-// few seconds for others. Sessions and messages are gone, too; wills are not published. It
+// few seconds for others. Without a data_dir sessions and messages are gone, too; wills are not published. It
 // is called once, and returns nil unless an event loop has failed, which a sound system does not let happen.
 func (b *Broker) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -213,6 +220,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	defer written()
 	go func() { kept <- b.runStore(writing, cancel) }()
 	b.startKept(time.Now())
+	b.tellSystem(time.Now())
 	go func() { plane <- b.loops.Run(serving); cancel() }()
 	for _, l := range b.listeners {
 		ports.Go(func() { b.accept(ctx, l) })
@@ -220,6 +228,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	ports.Go(func() { b.sweep(ctx) })
 	ports.Go(func() { b.verify(ctx) })
+	ports.Go(func() { b.watchSystem(ctx) })
 	b.accepting.Store(true)
 	<-ctx.Done()
 	b.accepting.Store(false)

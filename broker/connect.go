@@ -46,6 +46,7 @@ func (c *conn) connect(h packet.Header, body []byte) (wire.Verdict, error) {
 	if err := c.b.attach(c, a); err != nil {
 		return 0, err
 	}
+	c.review(c.session, c.b.access.Load()) // Reload looks at sessions: it may have come and gone since authenticate
 	c.SetIdle(c.idle())
 	c.connecting = !c.greeted
 	return c.greet(), nil
@@ -95,7 +96,7 @@ func (c *conn) request(p *packet.Connect) (*arrival, error) {
 		if err := topic.CheckName(string(p.Will.Topic)); err != nil {
 			return nil, refuse(packet.TopicNameInvalid, "will: %w", err)
 		}
-		if !c.mayPublish(a.id, string(p.Will.Topic)) {
+		if !c.b.mayPublish(c.fresh.user, a.id, string(p.Will.Topic)) {
 			return nil, refuse(packet.NotAuthorized, "it may not publish to the topic of its will")
 		}
 		a.will = delivery.NewWill(a.id, p.Will)

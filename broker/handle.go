@@ -65,14 +65,15 @@ func (c *conn) handlePublish(h packet.Header, body []byte) error {
 	return nil
 }
 
-// resolveTopic leaves the name of the message in c.topic, behind a topic alias or not.
+// resolveTopic leaves the name of the message in publisher.topic, behind a topic alias or not.
 func (c *conn) resolveTopic(p *packet.Publish) error {
-	if len(p.Topic) > 0 && string(p.Topic) != c.topic {
+	pub := c.publisher()
+	if len(p.Topic) > 0 && string(p.Topic) != pub.topic {
 		name := string(p.Topic)
 		if err := topic.CheckName(name); err != nil {
 			return violation(packet.TopicNameInvalid, "PUBLISH: %w", err)
 		}
-		c.topic = name
+		pub.topic = name
 	}
 	alias, present := p.Properties.Int(packet.TopicAlias)
 	if !present {
@@ -82,17 +83,17 @@ func (c *conn) resolveTopic(p *packet.Publish) error {
 		return violation(packet.TopicAliasInvalid, "topic alias %d is above the maximum", alias)
 	}
 	if len(p.Topic) == 0 {
-		name, known := c.aliases[uint16(alias)]
+		name, known := pub.aliases[uint16(alias)]
 		if !known { // section 3.3.2.3.4
 			return violation(packet.ProtocolError, "topic alias %d has no topic", alias)
 		}
-		c.topic = name
+		pub.topic = name
 		return nil
 	}
-	if c.aliases == nil {
-		c.aliases = make(map[uint16]string)
+	if pub.aliases == nil {
+		pub.aliases = make(map[uint16]string)
 	}
-	c.aliases[uint16(alias)] = c.topic // [MQTT-3.3.2-12]
+	pub.aliases[uint16(alias)] = pub.topic // [MQTT-3.3.2-12]
 	return nil
 }
 
@@ -101,11 +102,12 @@ func isSystem(name string) bool { return strings.HasPrefix(name, "$SYS/") }
 
 // accept takes responsibility for a message and returns the code of its acknowledgement.
 func (c *conn) accept(p *packet.Publish) packet.ReasonCode {
-	if !c.mayPublish(c.session.id, c.topic) { // versions before 5 are not told [MQTT-3.3.5-2 of 3.1.1]
+	name := c.publisher().topic
+	if !c.b.mayPublish(c.session.user, c.session.id, name) { // versions before 5 are not told [MQTT-3.3.5-2 of 3.1.1]
 		return packet.NotAuthorized
 	}
 	m := &delivery.Message{
-		Topic:     c.topic,
+		Topic:     name,
 		Payload:   append([]byte(nil), p.Payload...),
 		QoS:       p.QoS,
 		Retain:    p.Retain,
@@ -128,8 +130,8 @@ func (c *conn) accept(p *packet.Publish) packet.ReasonCode {
 // receive handles a PUBLISH of QoS 2. It is passed on at once and its identifier kept until PUBREL comes, by which a
 // repetition is known: method B of section 4.3.3.
 func (c *conn) receive(p *packet.Publish) error {
-	c.open.Receive(p.PacketID)
-	if c.version == packet.V5 && c.open.Len() > c.b.config.Limits.ReceiveMaximum { // [MQTT-3.3.4-7]
+	c.publisher().open.Receive(p.PacketID)
+	if c.version == packet.V5 && c.publisher().open.Len() > c.b.config.Limits.ReceiveMaximum { // [MQTT-3.3.4-7]
 		return violation(packet.ReceiveMaximumExceeded, "more messages of QoS 2 than were allowed")
 	}
 	code, err := packet.Success, error(nil)
@@ -152,7 +154,7 @@ func (c *conn) receiveOnce(p *packet.Publish) (code packet.ReasonCode, err error
 		code = c.accept(p)
 	}
 	if code.Failed() { // the identifier is free with the PUBREC [MQTT-4.3.3-9]
-		c.open.Release(p.PacketID)
+		c.publisher().open.Release(p.PacketID)
 		err = c.own(func(s *session) { s.release(p.PacketID) })
 	}
 	return code, err
@@ -167,7 +169,7 @@ func (c *conn) handleAck(h packet.Header, body []byte) error {
 		return c.acknowledged(&p)
 	}
 	code := packet.Success
-	c.open.Release(p.PacketID)
+	c.publisher().open.Release(p.PacketID)
 	err := c.own(func(s *session) {
 		if !s.release(p.PacketID) {
 			code = packet.PacketIDNotFound

@@ -99,7 +99,7 @@ func (s *session) info() ClientInfo {
 		InFlight: s.outgoing.InFlight(), Queued: s.waiting(),
 	}
 	if c := s.conn; c != nil {
-		i.Connected, i.Since = true, c.since
+		i.Connected, i.Since = true, time.Unix(0, c.since)
 		i.Addr, i.Version, i.Listener = c.addr, c.version, c.l.Name
 		i.KeepAlive, i.CleanStart = time.Duration(c.keepAlive)*time.Second, c.clean
 		i.Queued += c.out.Len()

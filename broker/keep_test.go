@@ -54,8 +54,7 @@ func TestRestart(t *testing.T) {
 	if st := n.Stats(); st.Sessions != 2 || st.Subscriptions != 2 || st.Retained != 1 {
 		t.Fatalf("%d sessions, %d subscriptions, %d retained messages", st.Sessions, st.Subscriptions, st.Retained)
 	}
-	var c packet.Connect
-	c = packet.Connect{Version: packet.V5, ClientID: []byte("s"), KeepAlive: 60}
+	c := packet.Connect{Version: packet.V5, ClientID: []byte("s"), KeepAlive: 60}
 	c.Properties.AddInt(packet.SessionExpiry, 3600)
 	s, ack := n.connect(t, c)
 	if !ack.SessionPresent {

@@ -93,9 +93,21 @@ func (b *Broker) accept(ctx context.Context, l *listener) {
 	}
 }
 
-// direct reports whether MQTT begins with the first byte.
-func (l *listener) direct() bool {
-	return l.tls == nil && l.Transport != config.WebSocket && (l.ProxyProtocol == config.ProxyNone || l.ProxyProtocol == "")
+// direct reports whether nothing comes before MQTT that wants a goroutine.
+func (l *listener) direct() bool { return l.tls == nil && l.Transport != config.WebSocket }
+
+// proxied reports whether a PROXY header may come first.
+func (l *listener) proxied() bool {
+	return l.ProxyProtocol != config.ProxyNone && l.ProxyProtocol != ""
+}
+
+// Preface implements wire.Prefacer: the PROXY header of a connection without TLS or WebSocket.
+func (c *conn) Preface(b []byte) (used int, more bool, err error) {
+	header, used, err := listen.ParseProxy(b)
+	if errors.Is(err, listen.ErrShort) {
+		return 0, true, nil
+	}
+	return used, false, c.identify(header, err)
 }
 
 // arrive is the beginning of a connection: whatever comes before MQTT, with one deadline for all.
@@ -116,7 +128,7 @@ func (c *conn) settle(nc net.Conn, rest []byte) {
 		return
 	}
 	err := c.b.loops.Adopt(&c.Conn, nc, wire.Start{
-		Peer: c, Timeout: time.Until(c.deadline()), WebSocket: c.l.Transport == config.WebSocket, Rest: rest,
+		Peer: c, Timeout: time.Until(c.deadline()), Preface: c.l.direct() && c.l.proxied(), WebSocket: c.l.Transport == config.WebSocket, Rest: rest,
 	})
 	if err != nil {
 		c.over(nc, err)
@@ -136,13 +148,17 @@ func (c *conn) over(nc net.Conn, err error) {
 }
 
 // deadline is when the CONNECT must have come.
-func (c *conn) deadline() time.Time { return c.since.Add(c.b.connectTimeout) }
+func (c *conn) deadline() time.Time { return time.Unix(0, c.since).Add(c.b.connectTimeout) }
 
 // introduce reads what comes before MQTT, and returns the connection that is left, with what was read of it already.
 func (c *conn) introduce(nc net.Conn) (net.Conn, []byte, error) {
-	nc, err := c.identify(nc)
-	if err != nil {
-		return nil, nil, err
+	var err error
+	if c.l.proxied() {
+		var header listen.Header
+		header, nc, err = listen.ReadProxy(nc, c.deadline())
+		if err = c.identify(header, err); err != nil {
+			return nil, nil, err
+		}
 	}
 	if c.l.tls != nil {
 		if nc, err = c.handshake(nc); err != nil {
@@ -161,25 +177,21 @@ func (c *conn) introduce(nc net.Conn) (net.Conn, []byte, error) {
 
 // identify finds out who the client is: the peer, or whom the PROXY header names. A LOCAL header, which
 // health checks have, names nobody (PROXY protocol, section 2.2).
-func (c *conn) identify(nc net.Conn) (net.Conn, error) {
-	if c.l.ProxyProtocol == config.ProxyNone || c.l.ProxyProtocol == "" {
-		return nc, nil
-	}
-	header, rest, err := listen.ReadProxy(nc, c.deadline())
+func (c *conn) identify(header listen.Header, err error) error {
 	switch {
 	case errors.Is(err, listen.ErrNoProxy):
 		if c.l.ProxyProtocol == config.ProxyRequire {
-			return nil, &ending{reason: proxyHeader, err: err}
+			return &ending{reason: proxyHeader, err: err}
 		}
 	case quiet(err):
-		return nil, err
+		return err
 	case err != nil:
-		return nil, &ending{reason: proxyHeader, err: err}
+		return &ending{reason: proxyHeader, err: err}
 	case header.Source.IsValid():
 		c.addr = header.Source
 	}
-	c.identity = identity(header.TLVs)
-	return rest, nil
+	c.fresh.identity = identity(header.TLVs)
+	return nil
 }
 
 // identity is the common name of the client certificate that the load balancer has verified, as its header says (PROXY protocol,
@@ -233,12 +245,12 @@ func (b *Broker) register(l *listener, nc net.Conn) *conn {
 		b.hear(c)
 		c.end(&ending{reason: tooMany})
 	}
-	c := &conn{b: b, l: l, since: time.Now()}
+	c := &conn{b: b, l: l, since: time.Now().UnixNano(), fresh: new(newcomer)}
 	if peer, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		c.addr = listen.Unmap(peer.AddrPort())
 	}
 	c.arriving.Store(&nc)
-	c.waits = b.silent.PushBack(c)
+	c.fresh.waits = b.silent.PushBack(c)
 	b.connections++
 	b.running.Add(1)
 	return c
@@ -246,9 +258,9 @@ func (b *Broker) register(l *listener, nc net.Conn) *conn {
 
 // hear notes that a connection has said something, or goes. b.mu is held.
 func (b *Broker) hear(c *conn) {
-	if c.waits != nil {
-		b.silent.Remove(c.waits)
-		c.waits = nil
+	if c.fresh != nil && c.fresh.waits != nil {
+		b.silent.Remove(c.fresh.waits)
+		c.fresh.waits = nil
 	}
 }
 

@@ -122,5 +122,7 @@ func (b *Broker) Retained(filter string, limit int) (page []RetainedInfo, more b
 }
 
 // DeleteRetained forgets the retained message of a topic and reports whether there was one. Subscribers are not told; Publish
-// with Retain and an empty payload does that as well. It may be called from any goroutine.
-func (b *Broker) DeleteRetained(name string) bool { return b.table.DeleteRetained(name) }
+// with Retain and an empty payload does that as well. What the node tells of itself ($SYS) stays. It may be called from any goroutine.
+func (b *Broker) DeleteRetained(name string) bool {
+	return !isSystem(name) && b.table.DeleteRetained(name)
+}

@@ -301,7 +301,7 @@ func TestNoMatchingSubscribers(t *testing.T) {
 func TestSystemTopics(t *testing.T) {
 	n := start(t, nil)
 	s := n.join(t, packet.V5, "s")
-	s.subscribe(packet.Options{QoS: 2}, "$SYS/#", "#")
+	s.subscribe(packet.Options{QoS: 2}, "$SYS/x", "#")
 	c := n.join(t, packet.V5, "c")
 	for qos := range byte(3) {
 		if code := c.publish(packet.Publish{Topic: []byte("$SYS/x"), QoS: qos, PacketID: uint16(qos)}); qos > 0 && code != packet.NotAuthorized {

@@ -51,7 +51,7 @@ func (b *Broker) attachLocked(c *conn, a *arrival, now time.Time) (after afterma
 	}
 	present := false
 	if s != nil {
-		after, present = s.handOver(a.clean || s.user != c.user, now) // one user's messages are not another's
+		after, present = s.handOver(a.clean || s.user != c.fresh.user, now) // one user's messages are not another's
 		if after.displaced != nil {
 			b.online--
 		}
@@ -59,12 +59,14 @@ func (b *Broker) attachLocked(c *conn, a *arrival, now time.Time) (after afterma
 	if !present {
 		b.sessionNumber++
 		s = &session{
-			b: b, id: a.id, user: c.user, number: b.sessionNumber,
+			b: b, id: a.id, user: c.fresh.user, number: b.sessionNumber,
 			outgoing: delivery.NewOutgoing(&b.queued),
 		}
 		b.sessions[a.id] = s
 	}
 	b.online++
+	b.most = max(b.most, b.online)
+	c.fresh = nil
 	s.take(c, a, present, now)
 	return after, nil
 }
@@ -213,6 +215,7 @@ func (s *session) dueLocked(now time.Time) (after aftermath) {
 		after.will, s.will = s.will.Message(now), nil
 	}
 	if over {
+		s.b.stats.expired.Add(1)
 		delete(s.b.sessions, s.id)
 		after.gone, after.filters = s, s.finish()
 	} else {

@@ -27,8 +27,6 @@ type session struct {
 	user   string // whose it is; "" = anonymous
 	number uint64 // unique in the process, to order receivers by
 
-	online atomic.Bool // as conn != nil, for choosing among shared subscribers
-
 	mu       sync.Mutex
 	conn     *conn // nil while the client is away
 	outgoing delivery.Outgoing
@@ -41,6 +39,8 @@ type session struct {
 	kept     bool     // in the store
 	filtered bool     // not all that it subscribes to may be read: ask for each message
 	ended    bool
+
+	online atomic.Bool // as conn != nil, for choosing among shared subscribers: whatever lock is held
 }
 
 // absence is the time that a client is away, and that its session goes on.
@@ -158,6 +158,8 @@ func (s *session) pumpQueue(now time.Time) {
 		switch {
 		case !ok:
 			return
+		case !send.Release && !s.mayRead(send.Message.Topic): // the rules have changed since it was put in
+			s.outgoing.Drop(send.ID)
 		case !send.Release && s.tooLarge(send.Copy, now): // [MQTT-3.1.2-25]
 			s.outgoing.Drop(send.ID)
 			s.b.stats.dropped[tooLarge].Add(1)
@@ -234,6 +236,8 @@ func (c *conn) acknowledged(p *packet.Ack) error {
 				c.reply(packet.PUBREL, p.PacketID, packet.PacketIDNotFound) // section 3.6.2.1
 			}
 		}
-		s.pump(time.Now())
+		if s.backlog != nil || s.outgoing.Ready() {
+			s.pump(time.Now())
+		}
 	})
 }

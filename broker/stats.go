@@ -25,6 +25,8 @@ type stats struct {
 	ended    [reasons]atomic.Uint64 // connections, by reason
 	received [3]atomic.Uint64       // PUBLISH packets, by QoS
 	sent     [3]atomic.Uint64       // the same
+	packets  [16]atomic.Uint64      // received, by type; PUBLISH is in received
+	expired  atomic.Uint64          // sessions
 	dropped  [dropReasons]atomic.Uint64
 }
 
@@ -46,7 +48,7 @@ type Stats struct {
 	Clients          int               // connected
 	Sessions         int               // of clients connected or away
 	Subscriptions    int               // of all sessions
-	Retained         int               // messages
+	Retained         int               // messages, but for those that the node tells of itself ($SYS)
 	Accepted         uint64            // connections
 	Ended            map[string]uint64 // connections, by reason; every reason is there
 	MessagesReceived [3]uint64         // by QoS
@@ -72,6 +74,7 @@ func (b *Broker) Stats() Stats {
 		s.MessagesSent[qos] = b.stats.sent[qos].Load()
 	}
 	s.Subscriptions, s.Retained = b.table.Size()
+	s.Retained -= int(b.system.topics.Load())
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.Connections, s.Clients, s.Sessions = b.connections, b.online, len(b.sessions)

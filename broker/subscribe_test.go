@@ -306,7 +306,8 @@ func TestRetainedForOneFilterManyTimes(t *testing.T) {
 	if codes[filtersAtOnce-1] != 0 || codes[filtersAtOnce] != byte(packet.QuotaExceeded) {
 		t.Errorf("codes %x %x", codes[filtersAtOnce-1], codes[filtersAtOnce])
 	}
-	for range kept + queued {
+	_, all := n.table.Size() // what # does not match among them: $SYS
+	for range all + queued {
 		c.message()
 	}
 	c.silent()

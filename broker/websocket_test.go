@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -85,6 +86,34 @@ func TestWebSocket(t *testing.T) {
 		if err := <-heard; err != nil {
 			t.Error(err)
 		}
+	}
+	c.bye()
+	n.waitAway(t, "c")
+}
+
+// TestWebSocketBehindProxy: the PROXY header comes before the request, and tells who the client is.
+func TestWebSocketBehindProxy(t *testing.T) {
+	n := start(t, webSocket)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			_, err = conn.Write(proxied(t, 2, "192.0.2.7:4711"))
+		}
+		return conn, err
+	}}
+	defer transport.CloseIdleConnections()
+	conn, _, err := ws.Dial(ctx, "ws://"+n.Addr("mqtt").String()+"/mqtt", &ws.DialOptions{Subprotocols: []string{"mqtt"}, HTTPClient: &http.Client{Transport: transport}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	c := talk(t, ws.NetConn(ctx, conn, ws.MessageBinary), packet.V5)
+	c.write((&packet.Connect{Version: packet.V5, ClientID: []byte("c"), CleanStart: true}).Append(nil))
+	c.connack()
+	if info, _ := n.Client("c"); info.Addr.String() != "192.0.2.7:4711" {
+		t.Errorf("the client is %s", info.Addr)
 	}
 	c.bye()
 	n.waitAway(t, "c")

@@ -80,6 +80,7 @@ var packages = map[string]row{
 		layer:   machinery,
 		ours:    "broker/packet broker/websocket internal/detach internal/overflow internal/reactor lb/record",
 		modules: "golang.org/x/sync",
+		tests:   "github.com/coder/websocket",
 	},
 	"broker/route": {layer: machinery, ours: "broker/delivery broker/topic"},
 	"lb/relay":     {layer: machinery, ours: "internal/detach internal/overflow internal/reactor internal/slab lb/record", modules: "golang.org/x/sync"},
@@ -90,7 +91,7 @@ var packages = map[string]row{
 		layer:   story,
 		ours:    "broker/access broker/config broker/delivery broker/packet broker/route broker/store broker/topic broker/websocket broker/wire certs internal/detach internal/listen internal/socket lb/handshake lb/limit",
 		modules: "github.com/pires/go-proxyproto",
-		tests:   "github.com/coder/websocket github.com/eclipse/paho.golang github.com/eclipse/paho.mqtt.golang",
+		tests:   "github.com/coder/websocket github.com/eclipse/paho.golang github.com/eclipse/paho.mqtt.golang golang.org/x/crypto",
 	},
 	"lb": {
 		layer:   story,
@@ -108,8 +109,8 @@ var packages = map[string]row{
 	"cmd": {layer: program},
 	"cmd/mqttbroker": {
 		layer:   program,
-		ours:    "broker broker/api broker/config cmd/internal/program",
-		modules: "github.com/spf13/cobra golang.org/x/sync",
+		ours:    "broker broker/access broker/api broker/config broker/dashboard cmd/internal/program internal/spare",
+		modules: "github.com/coreos/go-systemd/v22 github.com/spf13/cobra golang.org/x/sync",
 		tests:   "github.com/rogpeppe/go-internal",
 	},
 	"cmd/mqttbench/internal/proc":   {layer: leaf},

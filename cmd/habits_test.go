@@ -27,7 +27,7 @@ type allowance struct {
 
 // allowances are the exceptions, by what the failure calls it.
 var allowances = map[string]allowance{
-	"broker":        {3000, "the whole life of a node's connections and sessions, with what an operator asks about them and does (inspect.go, operate.go, 420 lines), which needs the sessions' own locks; mechanisms are packages below"},
+	"broker":        {3200, "the whole life of a node's connections and sessions, with who may do what (access.go), what is kept on disk (keep.go), what an operator asks and does (inspect.go, operate.go) and $SYS (system.go), 1,100 lines, which need the sessions' own locks; mechanisms are packages below"},
 	"broker/packet": {2200, "one file for each of MQTT's fifteen packets, which nobody reads in one go"},
 	"lb":            {3080, "the whole life of a connection and of a configuration, with what the outside is told of it (status.go, 280 lines) and what connections lie in and are served by (live.go, plane.go, 290); mechanisms are packages below"},
 	"lb/config":     {2960, "every rule of the file with the words for who has broken it; the rules are about each other"},

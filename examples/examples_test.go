@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ import (
 // The configurations of the load balancer, and those of nodes.
 var (
 	balancers = []string{"minimal.yaml", "full.yaml", "haproxy-like.yaml", "nginx-like.yaml", "behind-another-lb.yaml", "mutual-tls.yaml", "servers-file.yaml"}
-	nodes     = []string{"broker.yaml", "broker2.yaml"}
+	nodes     = []string{"broker.yaml", "broker2.yaml", "broker-full.yaml"}
 )
 
 // elsewhere says who tests the other files: a path, or the folder of many.
@@ -31,6 +32,7 @@ var elsewhere = map[string]string{
 	"examples_test.go":           "the compiler",
 	"systemd_test.go":            "the compiler",
 	"servers.yaml":               "TestBalancers, as servers-file.yaml names it",
+	"acl":                        "TestNodes, as broker-full.yaml names it",
 	"systemd/mqttlb.service":     "TestUnits",
 	"systemd/mqttbroker.service": "TestUnits",
 	"quickstart":                 "its own tests",
@@ -60,13 +62,15 @@ func TestEveryFileIsTested(t *testing.T) {
 func place(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range append(slices.Concat(balancers, nodes), "servers.yaml") {
+	for _, name := range append(slices.Concat(balancers, nodes), "servers.yaml", "acl") {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(dir, name), []byte(strings.ReplaceAll(string(text), ": /etc/", ": "+filepath.ToSlash(dir)+"/etc/")))
 	}
+	write(t, filepath.Join(dir, "users"), []byte("gateway:$2a$04$Utjefl0yhrNBqe59VBP4V.atRMXS0PPiQ1mkDYsoTrISHIZqEsR6G\n"))
+	write(t, filepath.Join(dir, "token"), []byte("0123456789abcdef0123456789abcdef\n"))
 	makeCertificates(t, dir)
 	return dir
 }
@@ -139,6 +143,33 @@ func TestNodes(t *testing.T) {
 		if err := broker.Check(c); err != nil {
 			t.Errorf("%v", err)
 		}
+	}
+}
+
+// TestFullNode looks for the keys that the package's own example of all has, and compares what is called a default with the defaults.
+func TestFullNode(t *testing.T) {
+	read := func(path string) string {
+		t.Helper()
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	full := read("broker-full.yaml")
+	complete, _, _ := strings.Cut(read(filepath.Join("..", "broker", "config", "testdata", "full.yaml")), "\ncluster:") // which is not built
+	for _, key := range regexp.MustCompile(`(?:^|[\n{, -])([a-z_]+):`).FindAllStringSubmatch(complete, -1) {
+		if !strings.Contains(full, key[1]+":") {
+			t.Errorf("broker-full.yaml has no %s", key[1])
+		}
+	}
+	c, err := brokerconfig.Load(filepath.Join(place(t), "broker-full.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := brokerconfig.Default()
+	if c.Limits != d.Limits || c.Session != d.Session || c.API.Listen != d.API.Listen || c.Dashboard.Listen != d.Dashboard.Listen {
+		t.Errorf("what broker-full.yaml calls defaults is none: %+v", c)
 	}
 }
 

@@ -44,7 +44,7 @@ func TestUnits(t *testing.T) {
 		stopping time.Duration // that the program may take
 	}{
 		{"mqttlb", []string{"/usr/local/bin/mqttlb reload"}, 30 * time.Second},
-		{"mqttbroker", nil, 10 * time.Second},
+		{"mqttbroker", []string{"/bin/kill -HUP $MAINPID"}, 10 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.program, func(t *testing.T) {

@@ -25,6 +25,10 @@ type Options struct {
 	Version string       // of the program, for mqttbroker_build_info and the status
 	Token   string       // what requests have to bear, but those for /healthz and /readyz; "" = see the package comment
 	Log     *slog.Logger // nil = nothing is logged
+
+	// LastReload returns whether the configuration was applied when it was last read again, and when one was last applied, the start
+	// included; it is called by each scrape, from any goroutine. nil = there are no metrics of it.
+	LastReload func() (ok bool, succeeded time.Time)
 }
 
 // Server is an open port. New makes it, Run runs it, once.
@@ -33,6 +37,7 @@ type Server struct {
 	version string
 	token   string
 	log     *slog.Logger
+	reload  func() (ok bool, succeeded time.Time) // nil where nothing is reloaded
 	began   time.Time
 	local   bool // only this machine can reach the address
 	ln      net.Listener
@@ -59,7 +64,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the API: %w", err)
 	}
-	s := &Server{broker: o.Broker, version: o.Version, token: o.Token, log: o.Log, began: time.Now(), ln: ln}
+	s := &Server{broker: o.Broker, version: o.Version, token: o.Token, log: o.Log, reload: o.LastReload, began: time.Now(), ln: ln}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -113,7 +118,7 @@ func (s *Server) routes() *http.ServeMux {
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		newCollector(s.broker, s.version),
+		newCollector(s.broker, s.version, s.reload),
 	)
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry})
 	mux := http.NewServeMux()

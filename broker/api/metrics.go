@@ -3,6 +3,7 @@ package api
 import (
 	"runtime"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -13,19 +14,22 @@ import (
 type collector struct {
 	broker  *broker.Broker
 	version string
+	reload  func() (ok bool, succeeded time.Time) // nil where nothing is reloaded
 
 	build, connections, clients, sessions, subscriptions, retained *prometheus.Desc
 	queued, inFlight                                               *prometheus.Desc
 	accepted, ended, received, sent, dropped                       *prometheus.Desc
+	reloadOK, reloadTime                                           *prometheus.Desc
 }
 
-func newCollector(b *broker.Broker, version string) *collector {
+func newCollector(b *broker.Broker, version string, reload func() (ok bool, succeeded time.Time)) *collector {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("mqttbroker_"+name, help, labels, nil)
 	}
 	return &collector{
 		broker:        b,
 		version:       version,
+		reload:        reload,
 		build:         desc("build_info", "Always 1; the labels say what is running.", "version", "goversion"),
 		connections:   desc("connections", "Open connections, those without a CONNECT included."),
 		clients:       desc("clients", "Connected clients."),
@@ -39,6 +43,8 @@ func newCollector(b *broker.Broker, version string) *collector {
 		received:      desc("messages_received_total", "PUBLISH packets from clients, by QoS.", "qos"),
 		sent:          desc("messages_sent_total", "PUBLISH packets to clients, by QoS.", "qos"),
 		dropped:       desc("messages_dropped_total", "Messages that did not reach a client, by reason.", "reason"),
+		reloadOK:      desc("config_last_reload_successful", "1 if the last reload was applied, 0 if it was refused."),
+		reloadTime:    desc("config_last_reload_success_timestamp_seconds", "When a configuration was last applied, the start included."),
 	}
 }
 
@@ -74,4 +80,19 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		counter(c.received, s.MessagesReceived[qos], strconv.Itoa(qos))
 		counter(c.sent, s.MessagesSent[qos], strconv.Itoa(qos))
 	}
+	c.collectReload(gauge, ch)
+}
+
+// collectReload tells of the last reload, where there are any.
+func (c *collector) collectReload(gauge func(*prometheus.Desc, int), ch chan<- prometheus.Metric) {
+	if c.reload == nil {
+		return
+	}
+	ok, succeeded := c.reload()
+	applied := 0
+	if ok {
+		applied = 1
+	}
+	gauge(c.reloadOK, applied)
+	ch <- prometheus.MustNewConstMetric(c.reloadTime, prometheus.GaugeValue, float64(succeeded.UnixMilli())/1000)
 }

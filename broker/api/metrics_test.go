@@ -4,7 +4,9 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -55,10 +57,29 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
+// TestReloadMetrics: the last reload as it is at each scrape, and nothing where there are none.
+func TestReloadMetrics(t *testing.T) {
+	var refused atomic.Bool
+	a := start(t, Options{LastReload: func() (bool, time.Time) { return !refused.Load(), time.UnixMilli(1_700_000_000_500) }})
+	const at = "\nmqttbroker_config_last_reload_success_timestamp_seconds 1.7000000005e+09\n"
+	for _, line := range []string{"\nmqttbroker_config_last_reload_successful 1\n", "\nmqttbroker_config_last_reload_successful 0\n"} {
+		if _, text := a.ask("GET", "/metrics", ""); !strings.Contains(text, line) || !strings.Contains(text, at) {
+			t.Errorf("/metrics lacks %q or %q", line, at)
+		}
+		refused.Store(true)
+	}
+}
+
+func TestNoReloadMetrics(t *testing.T) {
+	if _, text := start(t, Options{}).ask("GET", "/metrics", ""); strings.Contains(text, "reload") {
+		t.Error("/metrics tells of reloads that there are none of")
+	}
+}
+
 // TestMetricNames are what Prometheus' own rules ask for.
 func TestMetricNames(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(newCollector(node(t), "v"))
+	registry.MustRegister(newCollector(node(t), "v", func() (bool, time.Time) { return true, time.Now() }))
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

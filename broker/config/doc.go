@@ -12,8 +12,8 @@
 //   - A Config that Load returned has passed Check: whoever gets it need not look again.
 //   - Defaults are in one function, Default. A value that cannot be read is an error, never a default.
 //   - All problems are reported at once, with the lines of the file.
-//   - What this version does not do is an error, never silently ignored: a node with a data_dir that
-//     it does not use would lose messages that its operator believes safe.
+//   - What this version does not do is an error, never silently ignored: a node that is told of peers
+//     and stays by itself would lose messages that its operator believes delivered.
 //   - Files named in the configuration are not opened here, only their paths made absolute to
 //     the folder of the file.
 //

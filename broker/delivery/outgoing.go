@@ -167,6 +167,9 @@ func (o *Outgoing) begin(c Copy) Send {
 	return Send{Copy: c, ID: id}
 }
 
+// Ready reports whether Next may have something: asking for the time of day for nothing is most of what an acknowledgement costs here.
+func (o *Outgoing) Ready() bool { return o.waiting != nil || int(o.next) < len(o.flights) }
+
 // Waiting returns how many messages have not been sent.
 func (o *Outgoing) Waiting() int {
 	if o.waiting == nil {

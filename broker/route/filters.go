@@ -20,17 +20,18 @@ const (
 // Filters is what one session subscribes to, as the client wrote it, within the bounds of one session. The zero value is empty. It
 // belongs to whoever holds the session's lock.
 type Filters struct {
-	few  []string // while there are no more than fewFilters
-	many *manyFilters
+	one  string // the only one, while more is nil; "" = none: no filter is empty [MQTT-4.7.3-1]
+	more *moreFilters
 }
 
-// manyFilters is a set, for clients that have more than a handful.
-type manyFilters struct {
-	set    map[string]struct{}
-	memory int // about what they take, in bytes
+// moreFilters are those of a client that has, or had, more than one: a slice while they are a handful, for which a map would take 240 bytes.
+type moreFilters struct {
+	few    []string
+	set    map[string]struct{} // in place of few
+	memory int                 // about what all take, in bytes
 }
 
-// fewFilters is how many filters are kept in a slice: nearly every client has one or two, for which a map would take 240 bytes.
+// fewFilters is how many filters are kept in a slice.
 const fewFilters = 8
 
 func memoryOf(filter string) int {
@@ -39,28 +40,31 @@ func memoryOf(filter string) int {
 
 // Len returns how many there are.
 func (f *Filters) Len() int {
-	if f.many != nil {
-		return len(f.many.set)
+	switch {
+	case f.more != nil:
+		return len(f.more.few) + len(f.more.set)
+	case f.one != "":
+		return 1
 	}
-	return len(f.few)
+	return 0
 }
 
 func (f *Filters) has(filter string) bool {
-	if f.many != nil {
-		_, there := f.many.set[filter]
-		return there
+	if f.more == nil {
+		return f.one == filter
 	}
-	return slices.Contains(f.few, filter)
+	_, there := f.more.set[filter]
+	return there || slices.Contains(f.more.few, filter)
 }
 
-func (f *Filters) memory() (n int) {
-	if f.many != nil {
-		return f.many.memory
+func (f *Filters) memory() int {
+	switch {
+	case f.more != nil:
+		return f.more.memory
+	case f.one != "":
+		return memoryOf(f.one)
 	}
-	for _, filter := range f.few {
-		n += memoryOf(filter)
-	}
-	return n
+	return 0
 }
 
 // Room reports whether filter is there or may be added.
@@ -70,44 +74,66 @@ func (f *Filters) Room(filter string) bool {
 
 // Add notes a filter.
 func (f *Filters) Add(filter string) {
-	if f.has(filter) {
+	switch {
+	case f.has(filter):
+		return
+	case f.more == nil && f.one == "":
+		f.one = filter
+		return
+	case f.more == nil:
+		f.more = &moreFilters{few: []string{f.one}, memory: memoryOf(f.one)}
+		f.one = ""
+	}
+	m := f.more
+	m.memory += memoryOf(filter)
+	if m.set == nil && len(m.few) < fewFilters {
+		m.few = append(m.few, filter)
 		return
 	}
-	if f.many == nil && len(f.few) < fewFilters {
-		f.few = append(f.few, filter)
-		return
-	}
-	if f.many == nil {
-		f.many = &manyFilters{set: make(map[string]struct{}, 2*fewFilters), memory: f.memory()}
-		for _, one := range f.few {
-			f.many.set[one] = struct{}{}
+	if m.set == nil {
+		m.set = make(map[string]struct{}, 2*fewFilters)
+		for _, one := range m.few {
+			m.set[one] = struct{}{}
 		}
-		f.few = nil
+		m.few = nil
 	}
-	f.many.set[filter] = struct{}{}
-	f.many.memory += memoryOf(filter)
+	m.set[filter] = struct{}{}
 }
 
 // Remove forgets a filter.
 func (f *Filters) Remove(filter string) {
-	if f.many == nil {
-		if i := slices.Index(f.few, filter); i >= 0 {
-			f.few = slices.Delete(f.few, i, i+1)
-		}
+	switch {
+	case !f.has(filter):
+		return
+	case f.more == nil:
+		f.one = ""
 		return
 	}
-	if _, there := f.many.set[filter]; there {
-		delete(f.many.set, filter)
-		f.many.memory -= memoryOf(filter)
+	m := f.more
+	m.memory -= memoryOf(filter)
+	delete(m.set, filter)
+	if i := slices.Index(m.few, filter); i >= 0 {
+		m.few = slices.Delete(m.few, i, i+1)
+	}
+	if f.Len() == 0 {
+		f.more = nil
 	}
 }
 
-// All yields the filters, in no order.
+// All yields the filters, in no order. They may not change meanwhile.
 func (f *Filters) All() iter.Seq[string] {
-	if f.many != nil {
-		return maps.Keys(f.many.set)
+	return func(yield func(string) bool) {
+		switch {
+		case f.more == nil:
+			if f.one != "" {
+				yield(f.one)
+			}
+		case f.more.set != nil:
+			maps.Keys(f.more.set)(yield)
+		default:
+			slices.Values(f.more.few)(yield)
+		}
 	}
-	return slices.Values(f.few)
 }
 
 // Forget takes every subscription in filters out of the table: those of a subscriber who has gone.

@@ -24,6 +24,13 @@ type Peer interface {
 	Closed()
 }
 
+// A Prefacer is a Peer whose client may say something before MQTT: a PROXY header.
+type Prefacer interface {
+	// Preface is called with all that the client has sent, until it has found out that more is false: used bytes of it were not MQTT. An
+	// error ends the connection. It bounds what it waits for.
+	Preface(b []byte) (used int, more bool, err error)
+}
+
 // A Verdict says what became of a packet.
 type Verdict uint8
 
@@ -91,7 +98,7 @@ const (
 	closed
 )
 
-type flags uint8
+type flags uint16
 
 const (
 	readable flags = 1 << iota
@@ -101,6 +108,8 @@ const (
 	begun          // the first byte was seen
 	settled        // SetIdle was called: parts of packets are signs of life
 	stalled        // since says since when
+	preface        // the Peer is a Prefacer that has not seen all that it wants
+	over           // nothing comes any more: the client has closed its TLS or its WebSocket
 )
 
 // sign is how many bytes of a packet show that a client is there, as a whole packet does: single ones
@@ -204,7 +213,7 @@ func (c *Conn) left(now tick, o *Options) (tick, bool) {
 	case c.flags&stalled != 0:
 		take(c.since, ticks(o.WriteTimeout))
 	}
-	if c.idle > 0 && c.flags&(paused|settled) != paused|settled { // else it waits for us
+	if c.idle > 0 && (c.flags&settled == 0 || c.flags&paused == 0 && !c.blocked()) { // else we do not hear what it says
 		take(c.heard, c.idle)
 	}
 	return least, some

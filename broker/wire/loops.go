@@ -161,6 +161,9 @@ func (l *loop) adopt(c *Conn, e *detach.Endpoint, s *Start) {
 		l.ciphers.Adopt(&c.secure.state, e.Cache)
 	}
 	c.stage = open
+	if s.Preface {
+		c.flags |= preface
+	}
 	c.heard, c.idle = l.tick(), max(ticks(s.Timeout), 1)
 	l.arm(c)
 	l.sweepSoon()
@@ -168,7 +171,6 @@ func (l *loop) adopt(c *Conn, e *detach.Endpoint, s *Start) {
 	if l.input(c, append(s.Rest, e.Plain...)) && len(e.Raw) > 0 {
 		l.received(c, e.Raw)
 	}
-	l.attendSoon(c)
 }
 
 // register lets the loop watch a descriptor.
@@ -207,13 +209,6 @@ func (l *loop) notice(c *Conn) {
 	}
 }
 
-// attendSoon looks after c in this round, unless it has nothing to say.
-func (l *loop) attendSoon(c *Conn) {
-	if c.asked.Load() || c.replies != 0 || c.first != 0 {
-		c.Wake()
-	}
-}
-
 // attendAll lets those speak who have something to say. It runs at the end of a round: whatever came in it for one connection is one write.
 func (l *loop) attendAll() {
 	l.mu.Lock()
@@ -234,19 +229,24 @@ func (l *loop) attendAll() {
 }
 
 func (l *loop) attendTo(c *Conn) {
-	if c.stage == coming || c.stage == closed {
-		return // adopt looks at what was asked for meanwhile
+	switch c.stage {
+	case coming: // adopt was posted before, and runs before this comes again
+		c.Wake()
+		return
+	case closed:
+		return
 	}
 	if c.asked.Load() {
 		l.end(c, nil)
 	}
-	if c.resumed.Swap(false) {
+	if c.resumed.Swap(false) && c.stage == open {
 		c.flags &^= paused
 		c.heard = l.tick() // it was we who let it wait
+		l.arm(c)           // the timer may have come meanwhile, when there was nothing to wait for
 		l.again(c)
 	}
 	if c.stage == open || c.stage == ending {
-		l.flush(c)
+		l.flush(c, chunksPerTurn)
 	}
 }
 
@@ -315,11 +315,11 @@ func (l *loop) end(c *Conn, err error) {
 	}
 	if c.peer.Ended(err) {
 		l.arm(c)
-		l.flush(c)
+		l.flush(c, chunksPerTurn)
 		return
 	}
 	if err == nil || c.unsent == 0 { // what answers the packets before: if there is no room for it, nobody waits
-		l.flush(c)
+		l.flush(c, chunksPerTurn)
 	}
 	if c.stage != closed {
 		l.close(c)

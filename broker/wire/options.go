@@ -23,8 +23,9 @@ func (o *Options) defaults() {
 
 // Start is how a connection begins.
 type Start struct {
-	Peer      Peer
+	Peer      Peer          // and a Prefacer with Preface
 	Timeout   time.Duration // until the Peer has called SetIdle
+	Preface   bool          // the client may say something before MQTT
 	WebSocket bool          // MQTT is in the frames of a WebSocket, whose handshake is done
 	Rest      []byte        // read of the connection already, before everything else
 }

@@ -23,6 +23,8 @@ func (l *loop) read(c *Conn) {
 		case c.flags&waiting != 0:
 			c.flags &^= waiting
 			l.feed(c, nil)
+		case c.flags&over != 0:
+			l.end(c, io.EOF)
 		case c.flags&readable == 0 || !l.readOnce(c):
 			return
 		}
@@ -48,6 +50,7 @@ func (l *loop) readOnce(c *Conn) bool {
 		return false
 	}
 	l.bytesIn.Add(uint64(n))
+	l.left -= n >> 4 // not when it is a packet: it may be a part of one, or nothing for us
 	if have+n < len(buf) && c.flags&hungUp == 0 {
 		c.flags &^= readable // a short read has taken all (epoll(7), "Questions and answers", 9)
 	}
@@ -64,23 +67,30 @@ func (l *loop) received(c *Conn, buf []byte) {
 		l.input(c, buf)
 		return
 	}
-	data, over, err := l.unseal(c, buf)
+	data, done, err := l.unseal(c, buf)
 	if !l.input(c, data) {
 		return
 	}
 	switch {
 	case err != nil:
 		l.refuseRecord(c, err)
-	case over:
-		l.end(c, io.EOF)
-	case c.secure.state.Owes():
-		c.Wake()
+	case done:
+		l.finish(c)
 	}
+}
+
+// finish ends c when the client has said in a layer below that it is done, but not before the packets are handled that wait.
+func (l *loop) finish(c *Conn) {
+	if c.flags&waiting != 0 {
+		c.flags |= over
+		return
+	}
+	l.end(c, io.EOF)
 }
 
 // input handles bytes of MQTT, or of the frames that carry it; false when the connection is over.
 func (l *loop) input(c *Conn, data []byte) bool {
-	if len(data) == 0 {
+	if len(data) == 0 || c.flags&over != 0 {
 		return true
 	}
 	if c.frames == nil {
@@ -94,7 +104,11 @@ func (l *loop) input(c *Conn, data []byte) bool {
 	if len(reply) > headroom && !l.control(c, reply, err != nil) {
 		return false
 	}
-	if err != nil {
+	switch err {
+	case nil:
+	case io.EOF:
+		l.finish(c)
+	default:
 		l.end(c, err)
 	}
 	return c.stage == open
@@ -102,6 +116,11 @@ func (l *loop) input(c *Conn, data []byte) bool {
 
 // feed handles the packets in data, and keeps what is not complete, or has to wait.
 func (l *loop) feed(c *Conn, data []byte) {
+	if c.flags&preface != 0 {
+		if data = l.introduce(c, data); len(data) == 0 {
+			return
+		}
+	}
 	if len(data) > 0 && c.flags&begun == 0 {
 		c.flags |= begun
 		if data[0] != byte(packet.CONNECT)<<4 { // known at once, whatever else is to come [MQTT-3.1.0-1]
@@ -134,6 +153,31 @@ func (l *loop) feed(c *Conn, data []byte) {
 	if c.stage == open && used == 0 && c.flags&waiting == 0 {
 		c.trickle(l.tick(), fresh)
 	}
+}
+
+// introduce takes what is said before MQTT off, and returns what comes behind it; what is not complete is kept.
+func (l *loop) introduce(c *Conn, data []byte) []byte {
+	if c.partial != 0 {
+		l.held.Add(&c.partial, data)
+		data = l.held.Bytes(c.partial)
+	}
+	used, more, err := c.peer.(Prefacer).Preface(data)
+	switch {
+	case err != nil:
+		l.end(c, err)
+		return nil
+	case !more:
+		c.flags &^= preface
+		if c.partial == 0 {
+			return data[used:]
+		}
+		rest := l.Buffer()[:copy(l.Buffer(), data[used:])] // it is less than the loop's buffer: it came from there
+		l.held.Drop(&c.partial)
+		return rest
+	case c.partial == 0:
+		c.partial = l.held.Keep(data)
+	}
+	return nil
 }
 
 // trickle takes parts of a packet for a sign of life when they are large enough.
@@ -169,7 +213,7 @@ func (l *loop) packets(c *Conn, data []byte) (used int, err error) {
 		if err != nil {
 			return used, err
 		}
-		l.left -= packetWork + total>>4
+		l.left -= packetWork
 		switch verdict {
 		case Wait:
 			c.flags |= paused

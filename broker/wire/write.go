@@ -23,13 +23,13 @@ const (
 	chunksPerTurn = 4
 )
 
-// flush sends what there is to say, as far as the socket takes it.
-func (l *loop) flush(c *Conn) {
-	for chunk := range chunksPerTurn {
+// flush sends what there is to say, as far as the socket takes it, in so many writes.
+func (l *loop) flush(c *Conn, writes int) {
+	for left := writes; left > 0; left-- {
 		if c.unsent != 0 || c.stage > ending {
 			return
 		}
-		out, more := l.collect(c, chunk == chunksPerTurn-1)
+		out, more := l.collect(c, left == 1)
 		if len(out) > headroom && !l.send(c, out) {
 			return
 		}
@@ -86,8 +86,11 @@ func (l *loop) send(c *Conn, out []byte) bool {
 		}
 		from = wrap(out, headroom)
 	}
-	if c.secure == nil {
+	switch {
+	case c.secure == nil:
 		return l.put(c, out[from:])
+	case c.secure.bye: // as above
+		return true
 	}
 	return l.sendSealed(c, out, from)
 }
@@ -134,7 +137,7 @@ func (l *loop) drain(c *Conn) {
 		}
 	}
 	c.flags &^= stalled
-	l.flush(c)
+	l.flush(c, 1) // with the replies: the socket may be full again after it
 }
 
 // farewell ends our half of the connection, and waits for the client's.

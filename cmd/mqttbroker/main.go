@@ -1,11 +1,7 @@
-// Command mqttbroker is one MQTT broker node.
-//
-//	mqttbroker run                        # MQTT on port 1883, everything else by default
-//	mqttbroker check -c mqttbroker.yaml
-//	mqttbroker run -c mqttbroker.yaml
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -35,5 +31,6 @@ func check(path string) error {
 	if err != nil {
 		return err
 	}
-	return broker.Check(c)
+	_, err = readTokens(&c)
+	return errors.Join(broker.Check(c), err)
 }

@@ -4,12 +4,12 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"net"
+	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,6 +24,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata"})
 }
 
+// patience bounds each process and each wait. A test that passes never waits so long.
 const patience = 60 * time.Second
 
 // process is the program, running.
@@ -34,6 +35,11 @@ type process struct {
 
 // launch runs the test binary as mqttbroker, which testscript.Main makes possible.
 func launch(t *testing.T, args ...string) *process {
+	return launchWith(t, nil, args...)
+}
+
+// launchWith is launch with variables of the environment, "NAME=value", beside the test's own.
+func launchWith(t *testing.T, environment []string, args ...string) *process {
 	t.Helper()
 	path, err := exec.LookPath("mqttbroker")
 	if err != nil {
@@ -42,6 +48,7 @@ func launch(t *testing.T, args ...string) *process {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	p := &process{cmd: exec.CommandContext(ctx, path, args...)}
+	p.cmd.Env = append(os.Environ(), environment...)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -81,90 +88,28 @@ func (p *process) exit(t *testing.T) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-const file = `
-listeners: [{name: mqtt, listen: "127.0.0.1:0"}]
-api: {listen: "127.0.0.1:0"}
-`
-
-func write(t *testing.T, text string) string {
+// folder makes a folder with files, name and content in turn, and returns its path.
+func folder(t *testing.T, files ...string) string {
 	t.Helper()
-	path := t.TempDir() + "/mqttbroker.yaml"
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	for i := 0; i < len(files); i += 2 {
+		place(t, filepath.Join(dir, files[i]), files[i+1])
 	}
-	return path
+	return dir
 }
 
-// TestSignals: the first SIGTERM or SIGINT ends the program with 0.
-func TestSignals(t *testing.T) {
-	path := write(t, file)
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		p := launch(t, "run", "--config", path)
-		p.line(t, `listener=api address=(\S+)`)
-		address := p.line(t, `listener=mqtt address=(\S+)`)
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil { // is not the end
-			t.Fatal(err)
-		}
-		p.line(t, "reloading is not built into this version")
-		if err := p.cmd.Process.Signal(sig); err != nil {
-			t.Fatal(err)
-		}
-		if code := p.exit(t); code != 0 {
-			t.Errorf("exit code %d after %v", code, sig)
-		}
+// place replaces a file in one step, as careful editors do, so that nobody reads half of it.
+func place(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
 	}
 }
 
-// TestSecondSignal ends the program at once: a client that stays connected cannot hold it up.
-func TestSecondSignal(t *testing.T) {
-	p := launch(t, "run", "-c", write(t, file))
-	address := p.line(t, `listener=mqtt address=(\S+)`)
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	// CONNECT of MQTT 5; the node will wait for this client to close.
-	if _, err := conn.Write([]byte("\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01a")); err != nil {
-		t.Fatal(err)
-	}
-	conn.SetReadDeadline(time.Now().Add(patience))
-	if _, err := conn.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
-	for _, pattern := range []string{"msg=stopping", "msg=\"stopped at once"} {
-		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		p.line(t, pattern)
-	}
-	if code := p.exit(t); code != 1 {
-		t.Errorf("exit code %d", code)
-	}
-}
-
-// TestTakenPorts: the default port of the API is done without, one that was asked for is not.
-func TestTakenPorts(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:8080")
-	if err == nil {
-		defer taken.Close() // else somebody else has it, which is as good
-	}
-	p := launch(t, "run", "-c", write(t, `listeners: [{name: mqtt, listen: "127.0.0.1:0"}]`))
-	p.line(t, "running without API")
-	p.line(t, "listener=mqtt")
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	if code := p.exit(t); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-
-	p = launch(t, "run", "-c", write(t, `{listeners: [{name: mqtt, listen: "127.0.0.1:0"}], api: {listen: "127.0.0.1:8080"}}`))
-	p.line(t, "open the API: .*address already in use")
-	if code := p.exit(t); code != 1 {
-		t.Errorf("exit code %d", code)
-	}
+// testLog is a log that is part of what the test says.
+func testLog(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }

@@ -7,23 +7,23 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mqttlb/mqttlb/broker"
-	"github.com/mqttlb/mqttlb/broker/api"
-	"github.com/mqttlb/mqttlb/broker/config"
 	"github.com/mqttlb/mqttlb/cmd/internal/program"
 )
 
 func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [-c FILE]",
-		Short: "Run in the foreground; SIGTERM and SIGINT stop gracefully, the second at once",
-		Long:  "Run in the foreground; SIGTERM and SIGINT stop gracefully, the second at once.\nWithout a file: MQTT on port 1883 of every address, a PROXY header is understood when there is one.",
-		Args:  cobra.NoArgs,
+		Short: "Run in the foreground; SIGHUP reloads, SIGTERM and SIGINT stop gracefully, the second at once",
+		Long: "Run in the foreground; SIGTERM and SIGINT stop gracefully, the second at once. SIGHUP, and saving them, reads the configuration,\n" +
+			"users file and ACL file again.\nWithout a file: MQTT on port 1883 of every address, a PROXY header is understood when there is one.",
+		Args: cobra.NoArgs,
 	}
 	path := program.AddConfig(cmd)
 	level := cmd.Flags().String("log-level", "info", "what is logged: debug (each connection), info, warn or error")
@@ -40,79 +40,65 @@ func runCommand() *cobra.Command {
 
 // run serves until a signal says stop.
 func run(ctx context.Context, path string, log *slog.Logger) error {
-	c := config.Default()
-	if path != "" {
-		var err error
-		if c, err = config.Load(path); err != nil {
-			return err
-		}
-	}
-	node, err := broker.New(broker.Options{Config: c, Log: log})
+	runtime.MemProfileRate = profileRate
+	reload, c, err := newReloader(path, log)
 	if err != nil {
 		return err
 	}
-	server, err := openAPI(c.API, node, log)
+	tokens, err := readTokens(&c)
+	if err != nil {
+		return errors.Join(broker.Check(c), err) // every problem at once
+	}
+	version, _ := program.Build()
+	node, err := broker.New(broker.Options{Config: c, Log: log, Version: version})
+	if err != nil {
+		return err
+	}
+	reload.start(node, tokens)
+	pages, err := openPages(&c, tokens, node, reload)
 	if err != nil {
 		node.Close()
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	ch := make(chan os.Signal, 2)
-	signal.Notify(ch, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
-	go func() { // for as long as the process lives
-		program.Signals(ch, program.Handlers{
+	arrived := make(chan os.Signal, 4)
+	signal.Notify(arrived, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP) // before READY: none may be lost after it
+	go func() {                                                           // for as long as the process lives
+		program.Signals(arrived, program.Handlers{
 			Log: log,
 			Stop: func(sig os.Signal) {
 				log.Info("signal", "signal", sig.String())
 				stop()
 			},
-			Reload: func() { // its default is to end the process, which is not what anybody means who sends it
-				log.Warn("reloading is not built into this version, nothing has changed; restart instead")
-			},
+			Reload: func() { reload.ask(bySignal) },
 		})
 		os.Exit(1)
 	}()
 	program.Notify(log, program.Ready)
-	return serve(ctx, node, server, log)
+	return serve(ctx, node, pages, reload)
 }
 
-// openAPI opens the API's port. When nobody asked for that port, another node on this host may have
-// it: this one does without.
-func openAPI(c config.HTTP, node *broker.Broker, log *slog.Logger) (*api.Server, error) {
-	if c.Listen == "" {
-		return nil, nil
-	}
-	version, _ := program.Build()
-	server, err := api.New(api.Options{Listen: c.Listen, Broker: node, Version: version, Log: log})
-	switch {
-	case err == nil:
-		log.Info("listening", "listener", "api", "address", server.Addr())
-	case !c.Given && errors.Is(err, syscall.EADDRINUSE):
-		log.Warn("running without API and metrics: the default port is taken; set api.listen", "error", err)
-		return nil, nil
-	}
-	return server, err
-}
-
-// serve runs the node, and its API for as long.
-func serve(ctx context.Context, node *broker.Broker, server *api.Server, log *slog.Logger) error {
+// serve runs the node, and its pages for as long.
+func serve(ctx context.Context, node *broker.Broker, pages []page, reload *reloader) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	served, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
 	var g errgroup.Group
 	g.Go(func() error {
-		defer done() // the API tells about the end until it is there
+		defer stop() // when it ends by itself, because its disk or an event loop has failed
+		defer done() // the pages tell about the end until it is there
 		return node.Run(ctx)
 	})
-	if server != nil {
+	for _, p := range pages {
 		g.Go(func() error {
-			defer stop() // without its API the node is blind: end it, the service manager starts a new one
-			return server.Run(served)
+			defer stop() // without it the node is blind: end it, the service manager starts a new one
+			return p.Run(served)
 		})
 	}
-	<-ctx.Done()
-	program.Notify(log, program.Stopping)
+	g.Go(func() error { frugal(served, node); return nil })
+	reload.run(ctx) // until ctx is done
+	program.Notify(reload.log, program.Stopping)
 	return g.Wait()
 }

@@ -3,6 +3,7 @@ package listen
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -63,6 +64,52 @@ func ReadProxy(conn net.Conn, deadline time.Time) (Header, net.Conn, error) {
 	}
 	p, err := interpret(header)
 	return p, conn, err
+}
+
+// ErrShort says that the header is not complete: more of it may come.
+var ErrShort = errors.New("the PROXY header is not complete")
+
+// maxV2 is the longest version 2 header that the library reads, without the 16 bytes in front that say how long it is.
+const maxV2 = 4 << 10
+
+// ParseProxy reads the PROXY header that b begins with, as ReadProxy does, and returns how many bytes it has. The error is ErrShort while it
+// can still become one, ErrNoProxy when it is none, and another for one that is broken. For who has bytes instead of a connection.
+func ParseProxy(b []byte) (h Header, used int, err error) {
+	if err := complete(b); err != nil {
+		return Header{}, 0, err
+	}
+	src := bytes.NewReader(b)
+	r := bufio.NewReaderSize(src, proxyBuffer)
+	header, err := proxyproto.Read(r)
+	if err != nil {
+		return Header{}, 0, fmt.Errorf("read PROXY header: %w", err)
+	}
+	h, err = interpret(header)
+	return h, len(b) - src.Len() - r.Buffered(), err
+}
+
+// complete says whether b begins with a header of which everything is there.
+func complete(b []byte) error {
+	const v2Front = 16 // signature, command, family, and the length of the rest (PROXY protocol, section 2.2)
+	short := func(signature []byte) bool { return len(b) < len(signature) && bytes.HasPrefix(signature, b) }
+	switch {
+	case short(proxyproto.SIGV1), short(proxyproto.SIGV2):
+		return ErrShort
+	case bytes.HasPrefix(b, proxyproto.SIGV1):
+		if len(b) < maxV1 && bytes.IndexByte(b, '\n') < 0 {
+			return ErrShort
+		}
+		return nil
+	case !bytes.HasPrefix(b, proxyproto.SIGV2):
+		return ErrNoProxy
+	case len(b) < v2Front:
+		return ErrShort
+	}
+	rest := int(binary.BigEndian.Uint16(b[v2Front-2:]))
+	if rest <= maxV2 && len(b) < v2Front+rest {
+		return ErrShort
+	}
+	return nil
 }
 
 // readHeader waits for a whole version 1 line before it lets the library parse it, because the
