@@ -32,7 +32,8 @@ func loadAccess(c *config.Config) (*access.Snapshot, config.Problems) {
 type login struct {
 	user     string
 	snapshot *access.Snapshot
-	outcome  atomic.Uint32 // an access.Outcome, MustVerify until it is known
+	cancel   context.CancelFunc // nobody waits for it any more
+	outcome  atomic.Uint32      // an access.Outcome, MustVerify until it is known
 }
 
 // authenticate finds out whether the client may connect, and as whom. With wire.Wait it is called again when that is known.
@@ -63,6 +64,7 @@ func (c *conn) authenticate(p *packet.Connect) (wire.Verdict, error) {
 	l := &login{user: user, snapshot: snapshot}
 	l.outcome.Store(uint32(access.MustVerify))
 	ctx, cancel := context.WithDeadline(context.Background(), c.deadline())
+	l.cancel = cancel
 	if !c.b.verifier.Submit(ctx, snapshot, user, p.Password, func(o access.Outcome) {
 		cancel()
 		l.outcome.Store(uint32(o))

@@ -111,7 +111,7 @@ func (c *conn) Fill(dst []byte, most int) ([]byte, bool) {
 
 // write appends what waits in out.
 func (c *conn) write(s *session, dst []byte, most int) (out []byte, more bool) {
-	enc := delivery.Encoder{Version: c.version, Aliases: c.numbers}
+	enc := delivery.Encoder{Version: c.version, Aliases: c.numbers, Most: int(c.maxPacket)}
 	var now time.Time // when it matters: asking for it is a hundredth of what a message costs
 	var sent [3]uint64
 	var expired uint64
@@ -183,6 +183,9 @@ func (c *conn) Ended(err error) (speak bool) {
 	while := keepAliveTimeout
 	if c.session == nil {
 		while = connectTimeout
+	}
+	if c.fresh != nil && c.fresh.login != nil {
+		c.fresh.login.cancel() // a password that nobody waits for is not computed
 	}
 	e := c.account(endingOf(err, while))
 	c.b.detach(c, e)

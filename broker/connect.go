@@ -28,6 +28,9 @@ func (c *conn) connect(h packet.Header, body []byte) (wire.Verdict, error) {
 	if err := p.Decode(h, body); err != nil {
 		return 0, c.undecodable(&p, err)
 	}
+	if c.fresh.login == nil && c.held() {
+		return wire.Wait, nil
+	}
 	c.version, c.clean = p.Version, p.CleanStart
 	if size, limited := p.Properties.Int(packet.MaximumPacketSize); limited {
 		c.maxPacket = min(size, math.MaxInt32)

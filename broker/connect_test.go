@@ -111,20 +111,23 @@ func TestNotACONNECT(t *testing.T) {
 	}
 }
 
-// TestConnectCostsNothing: connections that announce a CONNECT of the largest size that is allowed, and go on with a few
-// bytes, do not make the node allocate what they announce.
+// TestConnectCostsNothing: connections that announce a CONNECT of nearly the largest size that is allowed, and go on with a few
+// bytes, do not make the node allocate what they announce; what is larger is refused at once.
 func TestConnectCostsNothing(t *testing.T) {
 	n := start(t, func(o *Options) { o.Config.Limits.MaxPacketSize = packet.MaxRemaining + packet.MaxHeader })
 	const clients = 100
 	before := heap()
 	for range clients {
 		conn := n.dial(t)
-		conn.Write([]byte("\x10\xff\xff\xff\x7f\x00\x04MQTT\x05\x02\x00\x00"))
+		conn.Write([]byte("\x10\xe0\x98\x17\x00\x04MQTT\x05\x02\x00\x00")) // 380,000
 	}
 	until(t, "all are there", func() bool { return n.Stats().Connections == clients })
-	if grown := heap() - before; grown > 64<<20 && grown < 1<<60 {
-		t.Errorf("%d connections that announced 256 MiB each cost %d bytes", clients, grown)
+	if grown := heap() - before; grown > 8<<20 && grown < 1<<60 {
+		t.Errorf("%d connections that announced 380 kB each cost %d bytes", clients, grown)
 	}
+	c := talk(t, n.dial(t), packet.V5)
+	c.write([]byte("\x10\xff\xff\xff\x7f\x00\x04MQTT\x05\x02\x00\x00"))
+	c.gone()
 }
 
 func heap() uint64 {

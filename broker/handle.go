@@ -15,10 +15,13 @@ import (
 // handle does what one packet asks for. Its error ends the connection. The body is valid until it returns.
 func (c *conn) handle(h packet.Header, body []byte) (wire.Verdict, error) {
 	switch h.Type {
-	case packet.PUBLISH:
-		if c.held() {
+	case packet.PUBLISH, packet.SUBSCRIBE, packet.UNSUBSCRIBE, packet.PUBREL:
+		if c.pending == nil && c.held() {
 			return wire.Wait, nil
 		}
+	}
+	switch h.Type {
+	case packet.PUBLISH:
 		return wire.Done, c.handlePublish(h, body)
 	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
 		return wire.Done, c.handleAck(h, body)
@@ -97,8 +100,11 @@ func (c *conn) resolveTopic(p *packet.Publish) error {
 	return nil
 }
 
-// isSystem reports whether a topic is one of those where the server speaks; clients do not (section 4.7.2).
-func isSystem(name string) bool { return strings.HasPrefix(name, "$SYS/") }
+// isSystem reports whether a topic is one of those where the server speaks; clients do not (section 4.7.2), but for bridges of mosquitto,
+// which tell there whether they are connected.
+func isSystem(name string) bool {
+	return strings.HasPrefix(name, "$SYS/") && !(strings.HasPrefix(name, "$SYS/broker/connection/") && strings.HasSuffix(name, "/state"))
+}
 
 // accept takes responsibility for a message and returns the code of its acknowledgement.
 func (c *conn) accept(p *packet.Publish) packet.ReasonCode {
@@ -195,7 +201,7 @@ func (b *Broker) publish(m *delivery.Message) (receivers int) {
 const filtersAtOnce = 10_000
 
 // A change of subscriptions with many filters goes on in further turns, so that other clients have theirs; a filter counts as so much
-// work, and each retained message that it finds as one delivery.
+// work, an eighth when it is to be forgotten, and each retained message that it finds as one delivery.
 const filterWork = 64
 
 func (c *conn) handleSubscribe(h packet.Header, body []byte) (wire.Verdict, error) {
@@ -222,8 +228,8 @@ func (c *conn) handleSubscribe(h packet.Header, body []byte) (wire.Verdict, erro
 			if err := c.own(func(s *session) { code, found = s.subscribe(string(filter), options, id) }); err != nil {
 				return 0, err
 			}
+			c.Spend(filterWork + found)
 		}
-		c.Spend(filterWork + found)
 		codes = append(codes, byte(code)) // [MQTT-3.8.4-6]
 	}
 	ack := packet.Suback{PacketID: p.PacketID, Codes: codes}
@@ -333,7 +339,7 @@ func (c *conn) handleUnsubscribe(h packet.Header, body []byte) (wire.Verdict, er
 		}); err != nil {
 			return 0, err
 		}
-		c.Spend(filterWork)
+		c.Spend(filterWork / 8)
 		codes = append(codes, byte(code)) // [MQTT-3.11.3-1]
 	}
 	ack := packet.Unsuback{PacketID: p.PacketID, Codes: codes}

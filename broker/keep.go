@@ -94,12 +94,32 @@ func (b *Broker) restoreSession(st *store.Store, k *store.Kept, now time.Time) {
 	s.away = &absence{expireAt: away.Add(s.expiry)}
 	if k.Will != nil {
 		s.will = willOf(k.Will)
-		if s.away.willAt = k.Will.Due; k.Will.Due.IsZero() {
-			s.away.willAt = now.Add(k.Will.Delay)
+		s.away.willAt = k.Will.Due
+		if soonest := now.Add(max(k.Will.Delay, comeBack)); k.Will.Due.IsZero() || k.Away.IsZero() {
+			s.away.willAt = soonest
+		} else if early := now.Add(comeBack); s.away.willAt.Before(early) {
+			s.away.willAt = early
 		}
 	}
 	s.filtered = b.access.Load().Rules() != nil // the rules may have changed
 	b.sessions[s.id] = s
+}
+
+// comeBack is the time that clients have to come back after the node has, before their wills are published: it was not they who went.
+const comeBack = 5 * time.Second
+
+// keepBacklog puts the retained messages that the client has not been sent yet in its queue, which is kept. s.mu is held.
+func (s *session) keepBacklog(now time.Time) {
+	if s.backlog == nil {
+		return
+	}
+	for r, ok := s.backlog.First(); ok; r, ok = s.backlog.First() {
+		s.backlog.Pop()
+		if c := r.Copy(); c.QoS > 0 {
+			s.deliverRetained(c, now)
+		}
+	}
+	s.backlog = nil
 }
 
 func willOf(w *store.Will) *delivery.Will {
@@ -118,7 +138,7 @@ func (b *Broker) startKept(now time.Time) {
 	}
 	b.mu.Unlock()
 	for _, e := range b.ended {
-		if e.Will != nil {
+		if e.Will != nil && b.mayPublish(e.User, e.ClientID, e.Will.Message.Topic) {
 			b.publish(willOf(e.Will).Message(now))
 		}
 		b.store.DeleteSession(e.Number)
@@ -181,10 +201,11 @@ func (s *session) receive(id uint16) (first bool) {
 }
 
 func (s *session) release(id uint16) bool {
-	if s.kept {
+	known := s.incoming.Release(id)
+	if known && s.kept {
 		s.b.store.Release(s.number, id)
 	}
-	return s.incoming.Release(id)
+	return known
 }
 
 // together calls f, and keeps what it changes in one piece.
@@ -228,7 +249,7 @@ func (c *conn) pushDurably(send delivery.Send) {
 	})
 }
 
-// mostPending is how many bytes may wait for the disk before no more messages are taken from clients that publish.
+// mostPending is how many bytes may wait for the disk before no more is taken from clients that there would be more to write for.
 const mostPending = 64 << 20
 
 // held reports whether the client has to wait before it publishes more: the disk is slower than it. It is resumed when that has changed.

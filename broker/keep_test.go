@@ -99,6 +99,46 @@ func TestDelayedWillAfterRestart(t *testing.T) {
 	n.stay(t, packet.V5, "w").hears("will", "gone")
 }
 
+// TestStopKeepsWillsAndBacklog: a node that stops keeps what it owes to sessions on disk: the wills of those who do not come back, and
+// retained messages that had not been sent.
+func TestStopKeepsWillsAndBacklog(t *testing.T) {
+	dir := t.TempDir()
+	leaktest.Check(t)
+	n := launch(t, keeping(dir))
+	p := n.join(t, packet.V5, "p")
+	const topics = 60
+	for i := range topics {
+		p.retain(fmt.Sprint("r/", i), "kept", 1)
+	}
+	n.stay(t, packet.V5, "w").subscribe(packet.Options{QoS: 1}, "will/+")
+	slow := lasting("slow", false, 3600)
+	slow.Properties.AddInt(packet.ReceiveMaximum, 1)
+	c := n.open(t, slow)
+	c.subscribe(packet.Options{QoS: 1}, "r/+")
+	c.message() // and no PUBACK
+	for _, id := range []string{"gone", "back"} {
+		will := lasting(id, false, 3600)
+		will.Will = &packet.Will{Topic: []byte("will/" + id), Payload: []byte(id), QoS: 1}
+		n.open(t, will)
+	}
+	n.stop()
+	n = launch(t, keeping(dir))
+	n.open(t, lasting("back", false, 3600))
+	heard := map[string]bool{}
+	c = n.open(t, slow)
+	for range topics {
+		m := c.message()
+		heard[string(m.Topic)] = true
+		c.send(packet.PUBACK, m.PacketID)
+	}
+	if len(heard) != topics {
+		t.Errorf("%d of %d retained messages", len(heard), topics)
+	}
+	w := n.stay(t, packet.V5, "w")
+	w.hears("will/gone", "gone")
+	w.silent()
+}
+
 // childNode is the environment variable that makes a test binary a node: the folder to keep things in.
 const childNode = "MQTTLB_TEST_NODE_DIR"
 

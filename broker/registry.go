@@ -82,7 +82,7 @@ func (s *session) handOver(clean bool, now time.Time) (after aftermath, present 
 	present = !clean && !over                                                               // [MQTT-3.1.2-4] [MQTT-3.1.2-5]
 	if w := s.will; w != nil && (!present || s.conn != nil && w.Delay == 0) {
 		// Section 3.1.2.5: the connection is closed; a delay is cut short by the end of the session.
-		after.will = w.Message(now)
+		after.will = s.testament(w, now)
 	}
 	s.will, s.away = nil, nil // else the newcomer came in time [MQTT-3.1.3-9]
 	s.leave()
@@ -90,6 +90,16 @@ func (s *session) handOver(clean bool, now time.Time) (after aftermath, present 
 		after.gone, after.filters = s, s.finish()
 	}
 	return after, present
+}
+
+// testament returns what a will has to say, nil when its client may not say it any more: the rules may have changed since it
+// connected. s.mu is held.
+func (s *session) testament(w *delivery.Will, now time.Time) *delivery.Message {
+	m := w.Message(now)
+	if !s.b.mayPublish(s.user, s.id, m.Topic) {
+		return nil
+	}
+	return m
 }
 
 // leave marks the client as away. s.mu is held.
@@ -147,18 +157,23 @@ func (b *Broker) detachLocked(c *conn, e *ending, now time.Time) (after aftermat
 	}
 	s.leave()
 	b.online--
-	if e.reason == clientDisconnect && e.code != packet.DisconnectWithWill || b.stopping {
-		// [MQTT-3.1.2-10] [MQTT-3.14.4-3]; a server that is shut down may keep wills back (section 3.1.2.5)
+	if e.reason == clientDisconnect && e.code != packet.DisconnectWithWill || e.reason == administrative && e.code == packet.NotAuthorized || b.stopping && !s.kept {
+		// [MQTT-3.1.2-10] [MQTT-3.14.4-3]; a server that is shut down may keep wills back (section 3.1.2.5): those of sessions on disk, for when it is
+		// there again, others for good
 		s.will = nil
 	}
 	if s.kept && s.expiry > 0 && b.stopping {
 		s.away = &absence{expireAt: now.Add(s.expiry)}
-		s.put(now) // for when the node is there again
-		s.kept = false
+		if s.will != nil {
+			s.away.willAt = now.Add(s.will.Delay)
+		}
+		s.keepBacklog(now)
+		s.put(now)   // for when the node is there again
+		return after // it stays: until all have gone, messages come for it that are acknowledged
 	}
 	if s.expiry == 0 || b.stopping {
 		if s.will != nil {
-			after.will = s.will.Message(now)
+			after.will = s.testament(s.will, now)
 		}
 		delete(b.sessions, s.id)
 		after.gone, after.filters = s, s.finish()
@@ -166,7 +181,7 @@ func (b *Broker) detachLocked(c *conn, e *ending, now time.Time) (after aftermat
 	}
 	s.away = &absence{expireAt: now.Add(s.expiry)}
 	if s.will != nil && s.will.Delay == 0 {
-		after.will, s.will = s.will.Message(now), nil
+		after.will, s.will = s.testament(s.will, now), nil
 	}
 	if s.will != nil {
 		s.away.willAt = now.Add(s.will.Delay)
@@ -212,7 +227,7 @@ func (s *session) dueLocked(now time.Time) (after aftermath) {
 	}
 	over := !now.Before(s.away.expireAt)
 	if s.will != nil && (over || !now.Before(s.away.willAt)) {
-		after.will, s.will = s.will.Message(now), nil
+		after.will, s.will = s.testament(s.will, now), nil
 	}
 	if over {
 		s.b.stats.expired.Add(1)

@@ -49,6 +49,27 @@ func TestAliases(t *testing.T) {
 	}
 }
 
+// TestAliasesWithinLimit: a number that makes a packet longer than the client takes is not given [MQTT-3.1.2-24], nor one with QoS 2.
+func TestAliasesWithinLimit(t *testing.T) {
+	now := time.Now()
+	m := &Message{Topic: "topic", Payload: []byte("payload"), QoS: 2}
+	plain := Encoder{Version: packet.V5}
+	exact := len(plain.Append(nil, Copy{Message: m, QoS: 1}, 1, false, now))
+	for _, tt := range []struct {
+		qos   byte
+		most  int
+		alias bool
+	}{{1, exact, false}, {1, exact + 6, true}, {1, 0, true}, {2, 0, false}} {
+		enc := Encoder{Version: packet.V5, Aliases: NewAliases(5), Most: tt.most}
+		for range 2 {
+			b := enc.Append(nil, Copy{Message: m, QoS: tt.qos}, 1, false, now)
+			if (len(b) != exact) != tt.alias || tt.most > 0 && len(b) > tt.most {
+				t.Errorf("QoS %d, at most %d: %d bytes, %d without an alias", tt.qos, tt.most, len(b), exact)
+			}
+		}
+	}
+}
+
 // TestOutbox: what is put in comes out in its order, across batches; QoS 0 is bounded in number and bytes.
 func TestOutbox(t *testing.T) {
 	var pool Pool

@@ -61,13 +61,14 @@ const onceBytes = 4 << 10
 type Encoder struct {
 	Version packet.Version
 	Aliases *Aliases // of the connection; nil = none
+	Most    int      // bytes that a packet may have [MQTT-3.1.2-24]; 0 = any
 	scratch packet.Properties
 }
 
 // Append appends the PUBLISH for c. With QoS 0 id and dup do not matter.
 func (e *Encoder) Append(dst []byte, c Copy, id uint16, dup bool, now time.Time) []byte {
 	m := c.Message
-	if e.Aliases != nil {
+	if e.Aliases != nil && c.QoS < 2 && e.fitsAlias(c, now) {
 		if alias, known := e.Aliases.of(m.Topic); alias != 0 {
 			p := e.publish(c, now)
 			p.PacketID, p.Dup = id, dup && c.QoS > 0
@@ -81,6 +82,12 @@ func (e *Encoder) Append(dst []byte, c Copy, id uint16, dup bool, now time.Time)
 	p.PacketID = id
 	p.Dup = dup && c.QoS > 0
 	return p.Append(dst, e.Version)
+}
+
+// fitsAlias reports whether the packet for c may have an alias: one that the client knows makes it shorter, a new one longer. Messages of
+// QoS 2 never have one: the client MQTT.js tells its application an empty topic then, once the PUBREL has come.
+func (e *Encoder) fitsAlias(c Copy, now time.Time) bool {
+	return e.Most == 0 || e.Aliases.by[c.Message.Topic] != 0 || e.Size(c, now) <= e.Most
 }
 
 // appendAlias appends p with the number of its topic, and without the topic when the client knows that.

@@ -70,7 +70,7 @@ func (t *Table[S]) match(r *routing[S], m *delivery.Message) (filters int) {
 	r.single = len(r.receivers)
 	r.groups, _ = t.shared.Match(r.groups[:0], m.Topic)
 	for _, g := range r.groups {
-		r.receivers = append(r.receivers, g.Key.pick())
+		r.receivers = append(r.receivers, g.Key.pick(m.QoS))
 	}
 	m.Many = len(r.receivers) > 1
 	return filters

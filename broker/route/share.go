@@ -13,12 +13,18 @@ type group[S Subscriber] struct {
 	turn    atomic.Uint32
 }
 
-// pick returns the member whose turn it is, and rather one that is connected. It needs at least the read lock.
-func (g *group[S]) pick() receiver[S] {
+// pick returns the member whose turn it is to get a message of that QoS, and rather one that is connected; when none is, rather one for whom it waits than one
+// that it is lost for. It needs at least the read lock.
+func (g *group[S]) pick(qos byte) receiver[S] {
 	n := uint32(len(g.members))
 	first := g.turn.Add(1) % n
 	for i := range n {
 		if m := g.members[(first+i)%n]; m.Key.Online() {
+			return m
+		}
+	}
+	for i := range n {
+		if m := g.members[(first+i)%n]; min(m.Value.QoS, qos) > 0 {
 			return m
 		}
 	}

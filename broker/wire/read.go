@@ -15,6 +15,9 @@ import (
 func (l *loop) read(c *Conn) {
 	for c.stage == open && !c.blocked() {
 		switch {
+		case c.flags&(paused|hungUp|settled) == paused|hungUp: // it has gone while it was to wait for its welcome
+			l.end(c, io.EOF)
+			return
 		case c.flags&paused != 0:
 			return
 		case l.left <= 0:
@@ -201,8 +204,8 @@ func (l *loop) packets(c *Conn, data []byte) (used int, err error) {
 		switch {
 		case n == 0:
 			return used, nil
-		case total > l.options.MaxPacket:
-			return used, fmt.Errorf("read %v of %d bytes where %d are allowed: %w", h.Type, total, l.options.MaxPacket, packet.ErrTooLarge)
+		case total > c.most(l.options):
+			return used, fmt.Errorf("read %v of %d bytes where %d are allowed: %w", h.Type, total, c.most(l.options), packet.ErrTooLarge)
 		case total > len(data)-used:
 			return used, nil
 		case l.left <= 0:
@@ -226,6 +229,18 @@ func (l *loop) packets(c *Conn, data []byte) (used int, err error) {
 		c.heard, c.got = l.tick(), 0
 	}
 	return used, nil
+}
+
+// mostFirst bounds what a client may send before it is known who it is, in bytes: the five fields of a CONNECT have 64 KiB at most each, and
+// that leaves some for properties.
+const mostFirst = 384 << 10
+
+// most is how long the next packet may be.
+func (c *Conn) most(o *Options) int {
+	if c.flags&settled == 0 {
+		return min(o.MaxPacket, mostFirst)
+	}
+	return o.MaxPacket
 }
 
 // lingerBytes bounds what a client that has been told to go may still send.
