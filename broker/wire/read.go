@@ -15,7 +15,7 @@ import (
 func (l *loop) read(c *Conn) {
 	for c.stage == open && !c.blocked() {
 		switch {
-		case c.flags&(paused|hungUp|settled) == paused|hungUp: // it has gone while it was to wait for its welcome
+		case c.flags&(paused|hungUp|settled) == paused|hungUp && l.hasOnlyAsked(c): // it has gone while it was to wait for its welcome
 			l.end(c, io.EOF)
 			return
 		case c.flags&paused != 0:
@@ -229,6 +229,14 @@ func (l *loop) packets(c *Conn, data []byte) (used int, err error) {
 		c.heard, c.got = l.tick(), 0
 	}
 	return used, nil
+}
+
+// hasOnlyAsked reports whether nothing came behind the packet that waits. A client that says all at once, and that this is all, is
+// heard to the end [MQTT-3.1.4-6].
+func (l *loop) hasOnlyAsked(c *Conn) bool {
+	held := l.held.Bytes(c.partial)
+	h, n, err := packet.ParseHeader(held)
+	return err == nil && n+h.Remaining >= len(held)
 }
 
 // mostFirst bounds what a client may send before it is known who it is, in bytes: the five fields of a CONNECT have 64 KiB at most each, and
