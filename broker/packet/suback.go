@@ -23,7 +23,7 @@ func (p *Suback) Decode(v Version, h Header, body []byte) error {
 	}
 	p.Codes = d.codes()
 	for _, c := range p.Codes {
-		if v < V5 && c > byte(GrantedQoS2) && c != refused { // [MQTT-3.9.3-2 of 3.1.1]
+		if v < V5 && c > byte(GrantedQoS2) && (c != refused || v == V31) { // [MQTT-3.9.3-2 of 3.1.1]; 3.1 has no failure
 			d.fail(ProtocolError, "reason code does not belong here")
 		}
 	}

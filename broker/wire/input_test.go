@@ -325,6 +325,14 @@ func TestAskedBeforeAdoption(t *testing.T) {
 }
 
 // A turn ends, whatever a client sends: many packets, one that is not complete, nothing but what layers below are for. All that lies
+// settle handles every packet, and makes a client that has connected one of whom more than a CONNECT is read.
+func (p *peer) settle(h packet.Header, _ []byte) (Verdict, error) {
+	if h.Type == packet.CONNECT {
+		p.SetIdle(time.Hour)
+	}
+	return Done, nil
+}
+
 // ready comes in pieces between which others have theirs.
 func TestTurnIsBounded(t *testing.T) {
 	pings := bytes.Repeat(pingreq, 1<<20)
@@ -344,12 +352,7 @@ func TestTurnIsBounded(t *testing.T) {
 			nd := newNode(t, 1, Options{})
 			p := newPeer(t)
 			p.silent = true
-			p.handle = func(h packet.Header, _ []byte) (Verdict, error) {
-				if h.Type == packet.CONNECT {
-					p.SetIdle(time.Hour) // what comes before that is short
-				}
-				return Done, nil
-			}
+			p.handle = p.settle
 			c := nd.connect(t, test.k, p, Start{})
 			must(t, second(c.Write(connect)))
 			eventually(t, "the first packet", func() bool { return p.handled() == 1 })
